@@ -1,0 +1,264 @@
+"""Configuration: typed defaults for every key, `file.py:arg` loading, overrides, validation, hashing.
+
+A config file is a Python module with `get_config(arg: str) -> ConfigDict`; it runs as code, so load only
+files you trust. Every key has a default here, and none can be added elsewhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from deeplight_jax.errors import ConfigError
+
+Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
+COMPONENT_LETTERS = {"D": "dnn", "R": "field", "F": "embedding", "C": "cin"}
+
+
+def default_config() -> Config:
+    """Every key with its default: the paper's DeepFwFM on Criteo (section 5.1.4), dense."""
+    config = ConfigDict(
+        {
+            "seed": 0,  # of initialisation, shuffling and dropout
+            "model": {
+                "name": "deepfwfm",
+                "embedding_dim": 10,
+                "hidden": (400, 400, 400),  # units of the deep net's hidden layers
+                "dropout": 0.5,  # on the deep net's input and each hidden layer
+                "dropout_steps": 0,  # dropout for the first so many steps only; 0: always
+                "dropout_bits": "hash",  # hash: counter hash, cheap; threefry: jax.random
+                "embedding_std": 0.01,
+                "linear_field_weight": True,  # one more weight a field on the linear term (released program)
+                "field_matrix": "pairs",  # n(n-1)/2 weights; full: n x n, symmetrised (released program)
+            },
+            "data": {
+                "dir": "",  # what `deeplight prepare` wrote
+                "batch_size": 2048,
+                "verify": True,  # compare every file with its SHA-256 before training
+            },
+            "optim": {
+                "learning_rate": 1e-3,
+                "b1": 0.9,
+                "b2": 0.999,
+                "eps": 1e-8,
+                "l2": 3e-7,  # coupled: added to the gradient before Adam, every parameter, every step
+            },
+            "sparsity": {
+                "dnn": 0.0,  # target rates: D, R, F and C of "D90-R90-F40"
+                "field": 0.0,
+                "embedding": 0.0,
+                "cin": 0.0,
+                "damping": 0.99,  # D of s = S(1 - D^(k/U))
+                "damping_steps": 100.0,  # U
+                "interval_steps": 10,  # an event every so many steps after warm-up
+                "warmup_epochs": 2.0,
+                "regrow": True,  # pruned weights may return between events
+                "epoch_end_event": False,  # one more event at an epoch's last batch (released program)
+                "prune_linear": False,  # D prunes the linear term v, too (released program)
+                "reach": 0.99,  # share of a target that the schedule must reach before the end
+                "short_schedule": "error",  # too few steps for that: error, rescale (U) or accept
+            },
+            "train": {
+                "epochs": 10,
+                "checkpoint_steps": 0,  # save every so many steps, beside every epoch's end; 0: then only
+                "keep": 2,  # latest checkpoints kept, beside the best
+                "patience": 0,  # stop after so many epochs without a better one; 0: never
+                "monitor": "roc_auc",  # metric on the validation split that picks the best epoch
+                "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
+            },
+            "eval": {"batch_size": 8192},
+        }
+    )
+    return config.lock()
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "model.dropout_bits": ("hash", "threefry"),
+    "model.field_matrix": ("pairs", "full"),
+    "sparsity.short_schedule": ("error", "rescale", "accept"),
+    "train.monitor": ("roc_auc", "log_loss"),
+}
+_RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "seed": ("0 or more and below 2^31", lambda x: 0 <= x < 2**31),
+    "model.embedding_dim": ("1 or more", lambda x: x >= 1),
+    "model.hidden": ("layer sizes of 1 or more", lambda x: all(isinstance(u, int) and u >= 1 for u in x)),
+    "model.dropout": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "model.dropout_steps": ("0 or more", lambda x: x >= 0),
+    "model.embedding_std": ("above 0", lambda x: x > 0),
+    "data.batch_size": ("1 or more", lambda x: x >= 1),
+    "optim.learning_rate": ("above 0", lambda x: x > 0),
+    "optim.b1": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "optim.b2": ("in [0, 1)", lambda x: 0 <= x < 1),
+    "optim.eps": ("above 0", lambda x: x > 0),
+    "optim.l2": ("0 or more", lambda x: x >= 0),
+    **{f"sparsity.{c}": ("a rate in [0, 1)", lambda x: 0 <= x < 1) for c in COMPONENT_LETTERS.values()},
+    "sparsity.damping": ("in (0, 1)", lambda x: 0 < x < 1),
+    "sparsity.damping_steps": ("above 0", lambda x: x > 0),
+    "sparsity.interval_steps": ("1 or more", lambda x: x >= 1),
+    "sparsity.warmup_epochs": ("0 or more", lambda x: x >= 0),
+    "sparsity.reach": ("in (0, 1)", lambda x: 0 < x < 1),
+    "train.epochs": ("1 or more", lambda x: x >= 1),
+    "train.checkpoint_steps": ("0 or more", lambda x: x >= 0),
+    "train.keep": ("1 or more", lambda x: x >= 1),
+    "train.patience": ("0 or more", lambda x: x >= 0),
+    "eval.batch_size": ("1 or more", lambda x: x >= 1),
+}
+
+
+def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
+    """Read a config file and apply overrides.
+
+    Args:
+      path: `file.py` or `file.py:arg`; the arg goes to the file's `get_config`.
+      overrides: `["sparsity.dnn=0.99", ...]` or `{"sparsity.dnn": 0.99, ...}`.
+
+    Returns:
+      A validated, locked ConfigDict.
+
+    Raises:
+      ConfigError: the file cannot be read, or a key, type or range is wrong.
+    """
+    path, _, arg = str(path).partition(":")
+    file = Path(path)
+    if not file.is_file():
+        raise ConfigError(f"no config file {file}; the shipped ones are in experiments/")
+    namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file)}
+    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
+    get_config = namespace.get("get_config")
+    if not callable(get_config):
+        raise ConfigError(f"{file} defines no get_config(arg)")
+    config = get_config(arg) if arg else get_config()
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"{file}: get_config returned {type(config).__name__}, not a ConfigDict")
+    return override(config, overrides)
+
+
+def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
+    """A validated, locked copy of `config` with `key.sub=value` overrides applied, typed as the defaults.
+
+    Raises:
+      ConfigError: an unknown key (the nearest known one is named), or a value of the wrong type or range.
+    """
+    if isinstance(overrides, Mapping):
+        overrides = [f"{key}={value}" for key, value in overrides.items()]
+    changed = config.copy_and_resolve_references()
+    known = flatten(default_config())
+    for item in overrides:
+        key, equals, _ = item.partition("=")
+        if not equals:
+            raise ConfigError(f"override '{item}' has no value; write {key}=VALUE")
+        if key not in known:
+            raise ConfigError(f"unknown config key '{key}'{_nearest(key, known)}")
+    arguments = ["deeplight", *(f"--config.{item}" for item in overrides)]
+    parser = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict("config", changed, flag_values=parser, sys_argv=arguments)
+        parser(arguments)
+    except flags.Error as error:
+        raise ConfigError(str(error).removeprefix("flag --config.")) from error
+    validate(changed)
+    return changed.lock()
+
+
+def validate(config: Config) -> None:
+    """Check keys, types, choices and ranges.
+
+    Raises:
+      ConfigError: naming the key, its value and what it may be.
+    """
+    defaults, given = flatten(default_config()), flatten(config)
+    for key, value in given.items():
+        if key not in defaults:
+            raise ConfigError(f"unknown config key '{key}'{_nearest(key, defaults)}")
+        if type(value) is not type(defaults[key]):
+            raise ConfigError(
+                f"{key}={value!r} is a {type(value).__name__}; it must be a {type(defaults[key]).__name__}"
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{key}={value} is not finite")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise ConfigError(f"{key}={value!r} must be one of {', '.join(_CHOICES[key])}")
+        if key in _RANGES and not _RANGES[key][1](value):
+            raise ConfigError(f"{key}={value!r} must be {_RANGES[key][0]}")
+    if missing := sorted(set(defaults) - set(given)):
+        raise ConfigError(f"config lacks {', '.join(missing)}; start from default_config()")
+
+
+def flatten(config: Config | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a.b": value}` of a nested config."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        nested = isinstance(value, ConfigDict | Mapping)
+        flat |= flatten(value, f"{prefix}{key}.") if nested else {f"{prefix}{key}": value}
+    return flat
+
+
+def config_hash(config: Config) -> str:
+    """SHA-256 over every key that decides the result; `data.dir` is a place, not a setting."""
+    flat = {k: v for k, v in flatten(config).items() if k not in ("data.dir", "data.verify", "train.keep")}
+    return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
+
+
+def to_json(config: Config) -> str:
+    """The whole config as JSON text; `from_json` reads it back."""
+    return json.dumps(config.to_dict(), indent=1, sort_keys=True) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """A config saved with a run.
+
+    Raises:
+      ConfigError: the text is not a whole, valid config.
+    """
+    try:
+        saved = json.loads(text)
+        saved["model"]["hidden"] = tuple(saved["model"]["hidden"])  # JSON knows lists only
+        config: Config = ConfigDict(saved)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"not a saved config ({error})") from error
+    validate(config)
+    return config.lock()
+
+
+def parse_code(code: str) -> dict[str, float]:
+    """Target rates of a code such as "D90-R90-F40" (percent pruned; decimals allowed).
+
+    Returns:
+      `{"dnn": 0.9, "field": 0.9, "embedding": 0.4}`.
+
+    Raises:
+      ConfigError: the code is malformed, repeats a letter, or a rate is 100 or more.
+    """
+    rates: dict[str, float] = {}
+    for part in code.split("-"):
+        match = re.fullmatch(r"([A-Z])(\d+(?:\.\d+)?)", part)
+        if not match or match[1] not in COMPONENT_LETTERS or float(match[2]) >= 100:
+            raise ConfigError(
+                f"sparsity code '{code}': '{part}' is not a letter of D R F C and a rate below 100"
+            )
+        name = COMPONENT_LETTERS[match[1]]
+        if name in rates:
+            raise ConfigError(f"sparsity code '{code}' names {match[1]} twice")
+        rates[name] = float(match[2]) / 100
+    return rates
+
+
+def set_code(config: Config, code: str) -> None:
+    """Write the target rates of a code such as "D90-R90-F40" into `config.sparsity`; others become 0."""
+    rates = parse_code(code)
+    for name in COMPONENT_LETTERS.values():
+        config.sparsity[name] = rates.get(name, 0.0)
+
+
+def _nearest(key: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
