@@ -1,0 +1,113 @@
+"""Keep-masks as pytrees: chosen from parameters, applied to them, counted.
+
+A mask tree has the parameters' structure: a bool array (True = keep) at each leaf of a pruned component and
+`optax.MaskedNode()` elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from deeplight_jax.sparsity.components import UNPRUNED, Component, Labels
+from deeplight_jax.sparsity.threshold import smallest
+
+Masks = Any  # pytree of bool arrays and optax.MaskedNode
+Params = Any
+
+
+class Count(NamedTuple):
+    """Parameters of one component: `rate` = 1 - nonzero / total."""
+
+    total: int
+    nonzero: int
+
+    @property
+    def rate(self) -> float:
+        return 1 - self.nonzero / self.total if self.total else 0.0
+
+
+def full_masks(params: Params, labels: Labels, components: Sequence[Component]) -> Masks:
+    """Masks that keep everything."""
+    codes = {c.code for c in components}
+    return jax.tree.map(
+        lambda p, label: jnp.ones(p.shape, bool) if label in codes else optax.MaskedNode(), params, labels
+    )
+
+
+def select_masks(
+    params: Params, labels: Labels, components: Sequence[Component], rates: Mapping[str, jax.typing.ArrayLike]
+) -> Masks:
+    """Keeps the largest magnitudes of every component (Algorithm 1, line 7).
+
+    Args:
+      params: pytree of float arrays.
+      labels: pytree of component codes, structured as `params`.
+      components: those to prune.
+      rates: fraction to prune by component code, f32[] each; may be traced. round(rate * size) weights
+        are pruned, exactly.
+
+    Returns:
+      Masks, structured as `params`.
+    """
+    leaves, treedef = jax.tree.flatten(params)
+    codes = treedef.flatten_up_to(labels)
+    masks: list[Any] = [optax.MaskedNode()] * len(leaves)
+    for component in components:
+        rate = rates[component.code]
+        members = [i for i, code in enumerate(codes) if code == component.code]
+        groups = [members] if component.scope == "global" and members else [[i] for i in members]
+        for group in groups:
+            scores = [_score(leaves[i], component) for i in group]
+            count = _count_to_prune(rate, sum(s.size for s in scores))
+            for i, pruned in zip(group, smallest(scores, count), strict=True):
+                masks[i] = _keep(pruned, component)
+    return treedef.unflatten(masks)
+
+
+def apply_masks(params: Params, masks: Masks) -> Params:
+    """Parameters with pruned weights at zero; leaves without a mask pass unchanged."""
+    return map_masked(lambda keep, p: jnp.where(keep, p, jnp.zeros_like(p)), masks, params)
+
+
+def map_masked(function: Any, masks: Masks, tree: Any, *rest: Any) -> Any:
+    """`function(keep, leaf, ...)` at masked leaves, the leaf of `tree` elsewhere."""
+    return jax.tree.map(
+        lambda keep, leaf, *more: leaf if isinstance(keep, optax.MaskedNode) else function(keep, leaf, *more),
+        masks,
+        tree,
+        *rest,
+        is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+    )
+
+
+def count_components(params: Params, labels: Labels) -> dict[str, Count]:
+    """Total and non-zero weights by component code, the unpruned rest as "other"; copies to the host."""
+    leaves, treedef = jax.tree.flatten(params)
+    counts: dict[str, Count] = {}
+    for leaf, code in zip(leaves, treedef.flatten_up_to(labels), strict=True):
+        name = "other" if code == UNPRUNED else code
+        before = counts.get(name, Count(0, 0))
+        nonzero = int(np.count_nonzero(np.asarray(leaf)))
+        counts[name] = Count(before.total + leaf.size, before.nonzero + nonzero)
+    return counts
+
+
+def _score(x: jax.Array, component: Component) -> jax.Array:
+    square = x.ndim == 2 and x.shape[0] == x.shape[1]
+    return x + x.T if component.scope == "symmetric" and square else x
+
+
+def _keep(pruned: jax.Array, component: Component) -> jax.Array:
+    square = pruned.ndim == 2 and pruned.shape[0] == pruned.shape[1]
+    return ~(pruned | pruned.T) if component.scope == "symmetric" and square else ~pruned
+
+
+def _count_to_prune(rate: jax.typing.ArrayLike, size: int) -> jax.Array:
+    """i32[], round(rate * size); f32 rounding moves it by at most 1e-7 of the size."""
+    return jnp.round(jnp.asarray(rate, jnp.float32) * size).astype(jnp.int32)
