@@ -1,0 +1,331 @@
+"""Raw click logs to a prepared data set: count the values of the train rows, then write ids and values.
+
+The files are read twice in blocks of lines that worker threads parse; what is written depends on the lines
+alone. `rawlines` reads, `cells` splits and checks, `account` keeps the books, `vocabulary` counts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from deeplight_jax.data.account import SPLITS, TRAIN, Account
+from deeplight_jax.data.cells import Rows, parse_block
+from deeplight_jax.data.prepared import Prepared, create_split, open_prepared, staging, write_manifest
+from deeplight_jax.data.rawlines import Block, Input, check_inputs, read_blocks
+from deeplight_jax.data.recipes import Recipe
+from deeplight_jax.data.schema import Field, Schema
+from deeplight_jax.data.vocabulary import Budget, Counter, Vocabulary, load_vocabulary, write_vocabulary
+from deeplight_jax.errors import DataError
+
+Progress = Callable[[str, float], None]
+
+_T = TypeVar("_T")
+
+
+def prepare(
+    recipe: Recipe,
+    raw: Sequence[Path],
+    out: Path,
+    *,
+    vocab: Path | None = None,
+    threads: int | None = None,
+    memory_limit: str = "4GB",
+    max_bad_rows: int | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Prepare raw rows: split them, count the vocabularies, write arrays, vocabularies and manifest.
+
+    Args:
+      recipe: columns and options.
+      raw: files in row order: tab- or comma-separated, plain, `.gz` or `.zst`. They are read twice.
+      out: directory to make; it must not exist, or be empty.
+      vocab: a prepared data set whose vocabularies and numeric transform to use ("a later day"): all rows
+        make one split, `test`, and nothing is counted.
+      threads: workers (default: the cores this process may use); the bytes written do not depend on it.
+      memory_limit: such as "4GB". A quarter of it bounds the tables of values being counted; what is over
+        goes to disk beside `out`.
+      max_bad_rows: give up as soon as more lines than this are known to be malformed (None: never).
+      progress: told a stage ("count", then "encode") and the share of it that is done.
+
+    Returns:
+      The data set, opened. Its manifest also holds recipe, inputs, delimiter, accepted, rejected {total,
+      by_reason, first}, positives (per split) and vocab_from (content hash, or null).
+
+    Raises:
+      DataError: an input, an option or the vocabulary is wrong, too many lines are malformed, or none is
+        accepted. Nothing is left behind.
+
+    Cost: 5 to 6 us of CPU a row of Criteo; 45.8 million rows peak below 1 GB (`benchmarks/ingest.py`).
+    """
+    inputs, day = check_inputs(raw), None if vocab is None else _load_day(Path(vocab), recipe)
+    task = _Task(
+        recipe if day is None else day.recipe,
+        inputs,
+        day,
+        _workers(threads),
+        parse_bytes(memory_limit),
+        max_bad_rows,
+        progress,
+    )
+    with staging(Path(out)) as directory:
+        _prepare(task, directory)
+    return open_prepared(out, verify=False)
+
+
+class _Day(NamedTuple):
+    """Vocabularies to encode a later day with, the recipe that made them, and their data set's hash."""
+
+    recipe: Recipe
+    vocabularies: list[Vocabulary]
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What `prepare` was asked for, checked."""
+
+    recipe: Recipe
+    inputs: Sequence[Input]
+    day: _Day | None
+    workers: int
+    memory_bytes: int
+    max_bad_rows: int | None
+    progress: Progress | None
+
+    def blocks(self, stage: str) -> Generator[Block, None, None]:
+        advance = None if self.progress is None else partial(self.progress, stage)
+        return read_blocks([i.path for i in self.inputs], self.recipe, advance)
+
+    def check_unchanged(self) -> None:
+        for before, now in zip(self.inputs, check_inputs([i.path for i in self.inputs]), strict=True):
+            if before != now:
+                raise DataError(f"{now.path} changed while it was read; prepare it again when it is whole")
+
+    def account(self) -> Account:
+        one_split = self.day is not None
+        return Account(self.recipe, len(self.inputs), one_split=one_split, max_bad=self.max_bad_rows)
+
+
+def _prepare(task: _Task, directory: Path) -> None:
+    account, vocabularies = _count(task, directory)
+    sizes = iter(v.size for v in vocabularies)
+    schema = Schema(tuple(Field(n, k, 1 if k == "numeric" else next(sizes)) for n, k in task.recipe.fields))
+    (directory / "vocab").mkdir()
+    for field, vocabulary in zip(schema.categorical, vocabularies, strict=True):
+        write_vocabulary(directory / "vocab" / f"{field.name}.txt", vocabulary)
+    account.check_same(_encode(task, directory, schema, vocabularies, account.rows))
+    task.check_unchanged()
+    delimiters = {d for d in account.delimiters if d}
+    inputs = [
+        {"name": file.path.name, "bytes": file.bytes, "lines": lines, "delimiter": delimiter}
+        for file, lines, delimiter in zip(task.inputs, account.lines, account.delimiters, strict=True)
+    ]
+    about = {
+        "recipe": task.recipe.to_json(),
+        "inputs": inputs,
+        "delimiter": delimiters.pop() if len(delimiters) == 1 else "mixed",
+        **account.to_json(),
+        "vocab_from": None if task.day is None else task.day.content_hash,
+    }
+    write_manifest(directory, schema, account.rows, about)
+
+
+def _count(task: _Task, directory: Path) -> tuple[Account, list[Vocabulary]]:
+    """First reading: how many rows each split has, and which values get an id."""
+    account, recipe, day = task.account(), task.recipe, task.day
+    with TemporaryDirectory(dir=directory, prefix="counting-") as runs:
+        budget = Budget(task.memory_bytes // 4)
+        fields = [] if day else [name for name, kind in recipe.fields if kind == "categorical"]
+        counters = [Counter(Path(runs), budget) for _ in fields]
+
+        def parse(block: Block) -> tuple[Block, Rows]:
+            return block, parse_block(block, recipe, with_keys=day is None)
+
+        def take(parsed: tuple[Block, Rows]) -> Callable[[], None]:
+            split, _ = account.take(*parsed)
+            counted = np.ones(len(split), bool) if recipe.vocab_scope == "all" else split == TRAIN
+            return partial(_add, counters, parsed[1], counted)
+
+        _in_order(task.blocks("count"), parse, take, task.workers)
+        account.check_some()
+        return account, day.vocabularies if day else [Vocabulary(*c.kept(recipe.min_count)) for c in counters]
+
+
+def _add(counters: Sequence[Counter], rows: Rows, counted: np.ndarray) -> None:
+    for counter, groups in zip(counters, rows.keys, strict=True):
+        for width, at, keys in groups:
+            counter.add(width, keys[counted[at]])
+
+
+def _encode(
+    task: _Task, directory: Path, schema: Schema, vocabularies: Sequence[Vocabulary], rows: Mapping[str, int]
+) -> Account:
+    """Second reading: write each row's ids, values and label at its place in its split."""
+    account = task.account()
+
+    def parse(block: Block) -> tuple[Block, Rows, np.ndarray]:
+        parsed = parse_block(block, task.recipe)
+        return block, parsed, _ids(parsed, vocabularies)
+
+    with _SplitFiles(directory, schema, rows) as files:
+
+        def take(parsed: tuple[Block, Rows, np.ndarray]) -> Callable[[], None]:
+            split, before = account.take(*parsed[:2])
+            return partial(files.write, split, before, (parsed[2], parsed[1].values, parsed[1].label))
+
+        _in_order(task.blocks("encode"), parse, take, task.workers)
+    return account
+
+
+def _ids(rows: Rows, vocabularies: Sequence[Vocabulary]) -> np.ndarray:
+    """Ids i32[row, categorical]."""
+    ids = np.empty((len(vocabularies), len(rows.label)), np.int32)
+    for out, vocabulary, groups in zip(ids, vocabularies, rows.keys, strict=True):
+        for width, at, keys in groups:
+            out[at] = vocabulary.ids(width, keys)
+    return np.ascontiguousarray(ids.T)
+
+
+class _SplitFiles:
+    """The array files of all splits, written by position: mapped, their pages would count as our memory."""
+
+    def __init__(self, directory: Path, schema: Schema, rows: Mapping[str, int]):
+        self._open = ExitStack()
+        self._files: dict[tuple[str, int], tuple[int, int]] = {}
+        self._rows = rows
+        for name, count in rows.items():
+            split = create_split(directory, name, schema, count)
+            for part, array in enumerate((split.ids, split.values, split.label)):
+                if isinstance(array, np.memmap):
+                    file = os.open(str(array.filename), os.O_WRONLY)
+                    self._open.callback(os.close, file)
+                    self._files[name, part] = file, int(array.offset)
+
+    def __enter__(self) -> _SplitFiles:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def write(self, split: np.ndarray, before: np.ndarray, parts: Sequence[np.ndarray]) -> None:
+        """Write the rows of a block, whose splits are u8[row], behind the `before` rows of each split."""
+        for code, name in enumerate(SPLITS):
+            chosen = split == code
+            if not chosen.any():
+                continue
+            if before[code] + chosen.sum() > self._rows[name]:
+                raise DataError("the raw files changed while they were read; prepare them again")
+            for part, array in enumerate(parts):
+                if (name, part) in self._files:
+                    file, offset = self._files[name, part]
+                    row_bytes = array[:1].nbytes
+                    _write_at(file, array[chosen], offset + int(before[code]) * row_bytes)
+
+
+def _write_at(file: int, array: np.ndarray, at: int) -> None:
+    data = memoryview(np.ascontiguousarray(array).data).cast("B")
+    while data:
+        try:
+            written = os.pwrite(file, data, at)
+        except OSError as error:
+            raise DataError(
+                f"cannot write the prepared arrays: {error.strerror}; make room for them"
+            ) from error
+        data, at = data[written:], at + written
+
+
+def _in_order(
+    blocks: Generator[Block, None, None],
+    parse: Callable[[Block], _T],
+    take: Callable[[_T], Callable[[], None]],
+    workers: int,
+) -> None:
+    """Parse blocks on worker threads, `take` the results here in order, run what it returns on them."""
+    parsing: deque[Future[_T]] = deque()
+    working: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+
+        def take_next() -> None:
+            working.append(pool.submit(take(parsing.popleft().result())))
+            if len(working) > workers:
+                working.popleft().result()
+
+        try:
+            for block in blocks:
+                parsing.append(pool.submit(parse, block))
+                if len(parsing) > workers:
+                    take_next()
+            while parsing:
+                take_next()
+            for job in working:
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+        finally:
+            blocks.close()
+
+
+def _load_day(directory: Path, recipe: Recipe) -> _Day:
+    """Vocabularies of a prepared data set, for rows of the same recipe."""
+    prepared = open_prepared(directory, verify=False)
+    try:
+        made_by = prepared.manifest["recipe"]
+        options = {k: made_by[k] for k in ("numeric", "min_count", "vocab_scope")}
+        name = made_by["name"]
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{directory}: its manifest names no recipe; encode with a data set of ours"
+        ) from error
+    recipe = replace(recipe, **options)
+    fields = tuple((f.name, f.kind) for f in prepared.schema.fields)
+    if name != recipe.name or fields != recipe.fields:
+        odd = sorted({n for n, _ in set(fields) ^ set(recipe.fields)})
+        raise DataError(
+            f"{directory} was prepared by recipe {name} and does not fit {recipe.name}"
+            f"{': fields ' + ', '.join(odd) if odd else ''}; name the data set that this recipe made"
+        )
+    vocabularies = []
+    for field in prepared.schema.categorical:
+        path = directory / "vocab" / f"{field.name}.txt"
+        vocabularies.append(load_vocabulary(path, field.size))
+        if hashlib.sha256(path.read_bytes()).hexdigest() != prepared.manifest["sha256"].get(
+            f"vocab/{path.name}"
+        ):
+            raise DataError(f"{path} is damaged (its SHA-256 differs from the manifest's); prepare it again")
+    return _Day(recipe, vocabularies, prepared.content_hash)
+
+
+def _workers(threads: int | None) -> int:
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if threads < 1:
+        raise DataError(f"threads = {threads}; use 1 or more")
+    return threads
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes that a size such as "4GB", "500MB" or "1.5 GiB" stands for.
+
+    Raises:
+      DataError: `text` is no such size.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise DataError(f"memory limit {text!r} is no size; write it as 4GB or 500MB")
+    number, unit, binary = found.groups()
+    power = " KMGT".index(unit.upper() or " ")
+    return int(float(number) * (1024 if binary else 1000) ** power)

@@ -1,0 +1,131 @@
+"""What a raw click log looks like and how its rows become ids and values: recipes as plain values.
+
+A changed option is a changed recipe: `dataclasses.replace(CRITEO, min_count=4, numeric="bucket")`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from deeplight_jax.data.schema import Kind
+from deeplight_jax.errors import DataError
+
+Numeric = Literal["value", "floor", "bucket"]
+Delimiter = Literal["auto", "\t", ","]
+VocabScope = Literal["train", "all"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Columns of a raw log and the options that turn them into a prepared data set.
+
+    A raw number x becomes log(x)^2 (natural logarithm) where x > 2 and stays x elsewhere; missing is 0.
+
+    Attributes:
+      name: what the command line calls it.
+      columns: names of all raw columns in file order.
+      label: the column that holds 0 or 1.
+      numeric_columns: columns of numbers; all columns but these and the label are categorical.
+      delimiter: of the raw files; "auto" picks tab or comma for each file from its first lines.
+      header: True: every file begins with a line that names `columns`, and a file without it is refused;
+        False: a first line that names them is skipped where there is one.
+      quote: read `"` around the cells of comma-separated files; in tab-separated files it is data always.
+      numeric: "value" as above; "floor" rounds it down to an integer, as the authors' program does; "bucket"
+        makes each numeric column a categorical field of these integers (missing is a value of its own).
+      min_count: times a categorical value must be seen to get an id of its own.
+      vocab_scope: rows counted for `min_count`: those of the train split, or all (the authors' program).
+      test_fraction: share of the rows drawn for the test split.
+      valid_fraction: share of the remaining rows drawn for the validation split.
+      split_seed: of these draws.
+
+    Raises:
+      DataError: an option is out of its range or names a column that is not there.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    label: str
+    numeric_columns: tuple[str, ...]
+    min_count: int
+    test_fraction: float
+    delimiter: Delimiter = "auto"
+    header: bool = False
+    quote: bool = True
+    numeric: Numeric = "value"
+    vocab_scope: VocabScope = "train"
+    valid_fraction: float = 0.1
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        def refuse(option: str, remedy: str) -> DataError:
+            return DataError(f"recipe {self.name}: {option} = {getattr(self, option)!r}; {remedy}")
+
+        if len(set(self.columns)) != len(self.columns) or len(self.columns) < 2:
+            raise refuse("columns", "name a label and at least one more column, each once")
+        if self.label not in self.columns:
+            raise refuse("label", "it must be one of the columns")
+        if not set(self.numeric_columns) <= set(self.columns) - {self.label}:
+            raise refuse("numeric_columns", "they must be columns other than the label")
+        for option, choices in (("delimiter", Delimiter), ("numeric", Numeric), ("vocab_scope", VocabScope)):
+            if getattr(self, option) not in get_args(choices):
+                raise refuse(option, f"choose one of {', '.join(map(repr, get_args(choices)))}")
+        if self.min_count < 1:
+            raise refuse("min_count", "it must be 1 or more")
+        for option in ("test_fraction", "valid_fraction"):
+            if not 0 <= getattr(self, option) < 1:
+                raise refuse(option, "it must be at least 0 and below 1")
+        if not 0 <= self.split_seed < 2**63:
+            raise refuse("split_seed", "it must be at least 0 and below 2^63")
+
+    @property
+    def categorical_columns(self) -> tuple[str, ...]:
+        """All columns but the label and the numeric ones, in file order."""
+        return tuple(c for c in self.columns if c != self.label and c not in self.numeric_columns)
+
+    @property
+    def fields(self) -> tuple[tuple[str, Kind], ...]:
+        """Name and kind of each field in the order of the schema: numeric columns before the others."""
+        kind: Kind = "categorical" if self.numeric == "bucket" else "numeric"
+        numeric: list[tuple[str, Kind]] = [(name, kind) for name in self.numeric_columns]
+        categorical: list[tuple[str, Kind]] = [(name, "categorical") for name in self.categorical_columns]
+        return (*numeric, *categorical)
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+
+_CRITEO_NUMERIC = tuple(f"I{i}" for i in range(1, 14))
+_CRITEO_CATEGORICAL = tuple(f"C{i}" for i in range(1, 27))
+
+CRITEO = Recipe(
+    name="criteo",
+    columns=("label", *_CRITEO_NUMERIC, *_CRITEO_CATEGORICAL),
+    label="label",
+    numeric_columns=_CRITEO_NUMERIC,
+    min_count=8,
+    test_fraction=0.1,
+)
+"""Criteo Kaggle Display Advertising Challenge, `train.txt`: tab-separated, no header, empty = missing."""
+
+AVAZU = Recipe(
+    name="avazu",
+    columns=(
+        *("id", "click", "hour", "C1", "banner_pos", "site_id", "site_domain", "site_category"),
+        *("app_id", "app_domain", "app_category", "device_id", "device_ip", "device_model", "device_type"),
+        *("device_conn_type", "C14", "C15", "C16", "C17", "C18", "C19", "C20", "C21"),
+    ),
+    label="click",
+    numeric_columns=(),
+    min_count=5,
+    test_fraction=0.2,
+    delimiter=",",
+    header=True,
+)
+"""Avazu Kaggle CTR prediction, `train.csv`: 24 columns, 23 fields, all categorical.
+
+As in the paper, the row's `id` is one of the fields: its values are unique, so `min_count` leaves the unknown
+row alone. `hour` (YYMMDDHH) is taken raw, as the authors' program does: later days fall on the unknown row.
+"""
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (CRITEO, AVAZU)}

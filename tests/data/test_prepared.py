@@ -1,0 +1,121 @@
+"""Prepared data on disk: whole or not at all, and damage is named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deeplight_jax.data.prepared import (
+    create_split,
+    open_prepared,
+    read_vocabulary,
+    staging,
+    write_manifest,
+)
+from deeplight_jax.data.schema import Field, Schema
+from deeplight_jax.errors import DataError
+
+SCHEMA = Schema((Field("x", "numeric", 1), Field("a", "categorical", 3)))
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    out = tmp_path / "data"
+    with staging(out) as directory:
+        split = create_split(directory, "train", SCHEMA, 5)
+        split.ids[:] = [[0], [1], [2], [1], [0]]
+        split.values[:] = 0.5
+        split.label[:] = [0, 1, 0, 1, 0]
+        create_split(directory, "test", SCHEMA, 0)
+        (directory / "vocab").mkdir()
+        (directory / "vocab" / "a.txt").write_text("p\t3\n\t2\n")
+        write_manifest(directory, SCHEMA, {"train": 5, "test": 0}, {"recipe": "made"})
+    return out
+
+
+def test_round_trip(prepared):
+    data = open_prepared(prepared)
+    assert data.schema == SCHEMA
+    assert data.manifest["recipe"] == "made"
+    assert data.split("train").rows == 5
+    np.testing.assert_array_equal(data.split("train").label, [0, 1, 0, 1, 0])
+    assert isinstance(data.split("train").ids, np.memmap)
+    assert read_vocabulary(prepared, "a") == ["p", ""]
+    with pytest.raises(DataError, match="no rows in split 'test'; it has train"):
+        data.split("test")
+
+
+def test_nothing_half_made_remains(tmp_path):
+    def fail():
+        with staging(tmp_path / "data") as directory:
+            (directory / "x").write_text("1")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_directory_is_not_overwritten(prepared):
+    with pytest.raises(DataError, match="exists and is not empty"), staging(prepared):
+        raise AssertionError
+    assert open_prepared(prepared).split("train").rows == 5
+
+
+@pytest.mark.parametrize("name", ["train.ids.npy", "train.values.npy", "train.label.npy", "vocab/a.txt"])
+def test_a_flipped_bit_or_a_missing_file_is_named(prepared, name):
+    path = prepared / name
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"{name} is damaged"):
+        open_prepared(prepared)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"{name} is missing"):
+        open_prepared(prepared)
+
+
+def test_a_damaged_manifest_is_named(prepared, tmp_path):
+    path = prepared / "manifest.json"
+    text = path.read_text()
+    for damaged, message in [
+        (text[:-40], "is damaged"),
+        (text.replace('"size": 3', '"size": 4'), "content hash"),
+        (json.dumps({**json.loads(text), "format": 99}), "not of format"),
+        ("[]", "not of format"),
+    ]:
+        path.write_text(damaged)
+        with pytest.raises(DataError, match=message):
+            open_prepared(prepared)
+    with pytest.raises(DataError, match=r"no manifest.json; run `deeplight prepare` first"):
+        open_prepared(tmp_path)
+
+
+def test_unverified_arrays_still_have_to_fit(prepared):
+    np.save(prepared / "train.ids.npy", np.zeros((4, 1), np.int32))
+    with pytest.raises(DataError, match=r"holds int32\[4, 1\], the manifest says int32\[5, 1\]"):
+        open_prepared(prepared, verify=False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ((), "at least one field"),
+        ((Field("a", "categorical", 2), Field("a", "categorical", 2)), "names repeat: a"),
+        ((Field("a", "categorical", 2), Field("x", "numeric", 1)), "numeric fields must come before"),
+        ((Field("x", "numeric", 2),), "cannot have 2 table rows"),
+        ((Field("a", "categorical", 0),), "cannot have 0 table rows"),
+    ],
+)
+def test_schemas_are_checked(fields, message):
+    with pytest.raises(DataError, match=message):
+        Schema(fields)
+
+
+def test_offsets_and_pairs():
+    schema = Schema((*SCHEMA.fields, Field("b", "categorical", 4)))
+    assert schema.offsets.tolist() == [1, 4]
+    assert schema.num_rows == 8
+    assert schema.pairs == (("x", "a"), ("x", "b"), ("a", "b"))
+    assert Schema.from_json(schema.to_json()) == schema
+    assert Schema((Field("x", "numeric", 1),)).offsets.tolist() == []

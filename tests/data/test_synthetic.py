@@ -1,0 +1,56 @@
+"""The planted world: what it says of itself is so."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from deeplight_jax.data import synthetic
+from deeplight_jax.data.synthetic import World, prepare_synthetic
+
+WORLD = World(rows=20_000, largest=50, pairs=5)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return prepare_synthetic(tmp_path_factory.mktemp("world") / "data", WORLD)
+
+
+def test_shape(data):
+    assert {n: s.rows for n, s in data.splits.items()} == {"train": 16_000, "valid": 2_000, "test": 2_000}
+    assert len(data.schema.numeric) == 13
+    assert len(data.schema.categorical) == 26
+    ids = np.asarray(data.split("train").ids)
+    assert (ids.max(0) < [f.size for f in data.schema.categorical]).all()
+    assert ids.min() == 0
+    largest = np.bincount(ids[:, -1], minlength=50)
+    assert largest[0] > 3 * largest[20] > 0  # zipf: a few categories carry most rows
+
+
+def test_same_seed_same_bytes(data, tmp_path):
+    assert prepare_synthetic(tmp_path / "again", WORLD).content_hash == data.content_hash
+    other = World(rows=20_000, largest=50, pairs=5, seed=1)
+    assert prepare_synthetic(tmp_path / "other", other).content_hash != data.content_hash
+
+
+def test_best_metrics_are_those_of_the_true_probabilities(data):
+    """Recomputes every true logit from the planted effects, row by row."""
+    effects = synthetic._plant(WORLD, data.schema)
+    split = data.split("test")
+    logits = []
+    for ids, values in zip(np.asarray(split.ids), np.asarray(split.values), strict=True):
+        z = np.log(0.25 / 0.75) + sum(float(v) * effects.weights[f][0] for f, v in enumerate(values))
+        z += sum(effects.weights[13 + c][i] for c, i in enumerate(ids))
+        for i, j in effects.pairs:
+            z += effects.latents[i][ids[i - 13]] @ effects.latents[j][ids[j - 13]]
+        logits.append(z)
+    p, y = 1 / (1 + np.exp(-np.asarray(logits))), np.asarray(split.label)
+    best = data.manifest["synthetic"]["best"]["test"]
+    assert best["roc_auc"] == pytest.approx(roc_auc_score(y, p), abs=1e-6)
+    assert best["log_loss"] == pytest.approx(log_loss(y, p), rel=1e-6)
+    assert abs(p.sum() / y.sum() - 1) < 0.1  # labels were drawn from these probabilities
+
+
+def test_planted_pairs_are_named_pairs_of_the_schema(data):
+    pairs = [tuple(p) for p in data.manifest["synthetic"]["pairs"]]
+    assert len(set(pairs)) == 5
+    assert set(pairs) <= set(data.schema.pairs)
