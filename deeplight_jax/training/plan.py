@@ -1,0 +1,89 @@
+"""A run in steps: how long it is, when it prunes, and from when on it has reached its targets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from deeplight_jax.config import COMPONENT_LETTERS, Config
+from deeplight_jax.data.loader import steps_per_epoch
+from deeplight_jax.errors import ConfigError
+from deeplight_jax.sparsity.components import SCOPES, Component
+from deeplight_jax.sparsity.schedule import damping_steps_to_reach, fraction_reached, last_event
+
+
+class Plan(NamedTuple):
+    """Everything about a run that follows from its config and its number of rows.
+
+    Attributes:
+      epoch_steps: steps an epoch, the last partial batch counted.
+      total_steps: steps of the run.
+      warmup_steps: steps before pruning begins.
+      event_epoch_steps: `epoch_steps` if epochs end with an event, else 0.
+      components: those with a target above 0.
+      damping_steps: U, rescaled if the config asks for it.
+      reach: share of the targets that counts as reached.
+      notice: what the user should know of the schedule; empty if nothing.
+    """
+
+    epoch_steps: int
+    total_steps: int
+    warmup_steps: int
+    event_epoch_steps: int
+    components: tuple[Component, ...]
+    damping_steps: float
+    reach: float
+    notice: str
+
+
+def make_plan(config: Config, rows: int) -> Plan:
+    """The plan of a run over `rows` training rows.
+
+    Raises:
+      ConfigError: the schedule cannot reach its targets and `sparsity.short_schedule` is "error".
+    """
+    sparsity = config.sparsity
+    epoch_steps = steps_per_epoch(rows, config.data.batch_size)
+    total = config.train.epochs * epoch_steps
+    warmup = round(sparsity.warmup_epochs * epoch_steps)
+    event_epoch_steps = epoch_steps if sparsity.epoch_end_event else 0
+    components = tuple(
+        Component(code, sparsity[code], SCOPES[code]) for code in COMPONENT_LETTERS.values() if sparsity[code]
+    )
+    plan = Plan(
+        epoch_steps, total, warmup, event_epoch_steps, components, sparsity.damping_steps, sparsity.reach, ""
+    )
+    k = last_event(total, warmup, sparsity.interval_steps, event_epoch_steps) - warmup
+    reached = fraction_reached(k, sparsity.damping, sparsity.damping_steps)
+    if not components or reached >= sparsity.reach:
+        return plan
+    return _shortened(plan, config, max(k, 0), reached)
+
+
+def targets(plan: Plan) -> dict[str, float]:
+    """Target rate by component code."""
+    return {c.code: c.target for c in plan.components}
+
+
+def is_ripe(plan: Plan, config: Config, step: int) -> bool:
+    """Whether a model after `step` steps has reached its targets, so that it may be chosen as the best."""
+    if not plan.components:
+        return True
+    event = last_event(step, plan.warmup_steps, config.sparsity.interval_steps, plan.event_epoch_steps)
+    reached = fraction_reached(event - plan.warmup_steps, config.sparsity.damping, plan.damping_steps)
+    return reached >= plan.reach - 1e-9
+
+
+def _shortened(plan: Plan, config: Config, k: int, reached: float) -> Plan:
+    short = (
+        f"{k} pruning steps (of {plan.total_steps} in all) reach {reached:.1%} of the targets at "
+        f"damping_steps={config.sparsity.damping_steps:g}, short of {100 * config.sparsity.reach:g}%"
+    )
+    mode = config.sparsity.short_schedule
+    if k < 1 or mode == "error":
+        remedy = "train longer, lower sparsity.warmup_epochs"
+        rescue = "" if k < 1 else ", or set sparsity.short_schedule=rescale (U) or accept"
+        raise ConfigError(f"{short}; {remedy}{rescue}")
+    if mode == "accept":
+        return plan._replace(reach=reached, notice=f"{short}; accepted as asked")
+    steps = damping_steps_to_reach(config.sparsity.reach, k, config.sparsity.damping)
+    return plan._replace(damping_steps=steps, notice=f"{short}; damping_steps rescaled to {steps:.4g}")

@@ -1,0 +1,173 @@
+"""A run's directory: its config, its data's identity, its metrics and its result.
+
+RUN/config.json      the whole config
+RUN/data.json        content hash, schema and vocabulary digests of the data
+RUN/checkpoints/     see `checkpoint`
+RUN/metrics.jsonl    a line each report of the training loss and each evaluation
+RUN/tensorboard/     the same as events
+RUN/result.json      written once, at the end
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from deeplight_jax.config import Config, config_hash, flatten, from_json, to_json
+from deeplight_jax.data.prepared import Prepared
+from deeplight_jax.data.schema import Schema
+from deeplight_jax.errors import ConfigError, RunError
+from deeplight_jax.training.checkpoint import write_atomically
+from deeplight_jax.training.plan import Plan, make_plan
+
+
+def start(workdir: Path, config: Config, data: Prepared) -> None:
+    """Claim a run directory for a config and its data, or join the same run again.
+
+    Raises:
+      RunError: the directory holds a run of another config or other data, or cannot be written.
+    """
+    if (workdir / "config.json").exists():
+        before = load_config_of(workdir)
+        if config_hash(before) != config_hash(config):
+            raise RunError(
+                f"{workdir} holds a run of another config ({_difference(before, config)}); "
+                "use another --workdir"
+            )
+        if load_data_of(workdir)["content_hash"] != data.content_hash:
+            raise RunError(
+                f"{workdir} was trained on other data than {data.directory}; use another --workdir"
+            )
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_atomically(workdir / "data.json", json.dumps(identity(data), indent=1) + "\n")
+        write_atomically(workdir / "config.json", to_json(config))
+    except OSError as error:
+        raise RunError(f"cannot write to {workdir} ({error.strerror}); name another --workdir") from error
+
+
+def identity(data: Prepared) -> dict[str, Any]:
+    """What of a data set a model depends on: its schema and the meaning of its ids."""
+    digests = data.manifest["sha256"]
+    return {
+        "content_hash": data.content_hash,
+        "rows": data.split("train").rows if "train" in data.splits else 0,
+        "schema": data.schema.to_json(),
+        "vocabulary": {name: digest for name, digest in digests.items() if name.startswith("vocab/")},
+    }
+
+
+def check_fits(workdir: Path, data: Prepared) -> None:
+    """Whether rows of `data` mean to a run's model what its training rows meant.
+
+    Raises:
+      RunError: fields or vocabularies differ; the first difference is named.
+    """
+    ours, theirs = load_data_of(workdir), identity(data)
+    remedy = "encode the rows with `deeplight prepare ... --vocab` of the run's data"
+    for one, other in zip(ours["schema"], theirs["schema"], strict=False):
+        if one != other:
+            raise RunError(f"{data.directory}: field {other['name']} has {other['size']} rows, the run's "
+                           f"{one['name']} has {one['size']}; {remedy}")  # fmt: skip
+    if len(ours["schema"]) != len(theirs["schema"]):
+        raise RunError(
+            f"{data.directory} has {len(theirs['schema'])} fields, the run {len(ours['schema'])}; {remedy}"
+        )
+    for name in sorted(ours["vocabulary"].keys() | theirs["vocabulary"].keys()):
+        if ours["vocabulary"].get(name) != theirs["vocabulary"].get(name):
+            raise RunError(f"{data.directory / name} is not the run's vocabulary; {remedy}")
+
+
+def load_config_of(workdir: Path) -> Config:
+    """The config a run was started with.
+
+    Raises:
+      RunError: no run is there, or its config is damaged.
+    """
+    try:
+        return from_json(_read(workdir / "config.json"))
+    except ConfigError as error:
+        raise RunError(f"{workdir / 'config.json'}: {error}") from error
+
+
+def load_data_of(workdir: Path) -> dict[str, Any]:
+    """Identity of the data a run was trained on (see `identity`).
+
+    Raises:
+      RunError: no run is there, or the file is damaged.
+    """
+    return _read_json(workdir / "data.json")
+
+
+def load_schema_of(workdir: Path) -> Schema:
+    """Fields of the data a run was trained on."""
+    return Schema.from_json(load_data_of(workdir)["schema"])
+
+
+def load_plan_of(workdir: Path) -> Plan:
+    """The plan a run follows."""
+    return make_plan(load_config_of(workdir), int(load_data_of(workdir)["rows"]))
+
+
+def load_result(workdir: Path) -> dict[str, Any] | None:
+    """A finished run's result, or None."""
+    return _read_json(workdir / "result.json") if (workdir / "result.json").exists() else None
+
+
+def write_result(workdir: Path, result: Mapping[str, Any]) -> None:
+    write_atomically(workdir / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and what its numbers depend on."""
+    names = ("deeplight-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+def append_metrics(workdir: Path, row: Mapping[str, Any]) -> None:
+    """Add a line to metrics.jsonl."""
+    with (workdir / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def rewind_metrics(workdir: Path, step: int) -> None:
+    """Drop what an interrupted run wrote behind its last checkpoint, and a half-written last line."""
+    path = workdir / "metrics.jsonl"
+    if not path.exists():
+        return
+    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+    write_atomically(path, "".join(f"{line}\n" for line in kept))
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path.parent} holds no run: cannot read {path.name} ({error})") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(_read(path))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error})") from error
+
+
+def _difference(before: Config, after: Config) -> str:
+    a, b = flatten(before), flatten(after)
+    keys = [key for key in a if a[key] != b.get(key) and key != "data.dir"]
+    return ", ".join(f"{key}={a[key]!r} there, {b[key]!r} here" for key in keys[:3]) + (
+        ", ..." if keys[3:] else ""
+    )

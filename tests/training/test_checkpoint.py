@@ -1,0 +1,101 @@
+"""Checkpoints: exact round trips; damage of any file is found and named."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from deeplight_jax.errors import RunError
+from deeplight_jax.sparsity.components import Component
+from deeplight_jax.sparsity.transform import project_onto_masks
+from deeplight_jax.training import checkpoint
+from deeplight_jax.training.state import TrainState
+
+
+@pytest.fixture
+def state():
+    params = {"a": {"w": jnp.arange(12.0).reshape(3, 4)}, "b": jnp.float32(0.5)}
+    labels = {"a": {"w": "dnn"}, "b": ""}
+    project = project_onto_masks(labels, (Component("dnn", 0.5),), warmup_steps=0)
+    optimizer = optax.chain(optax.adam(1e-3), project)
+    return TrainState(jnp.int32(7), jnp.uint32(3), params, optimizer.init(params))
+
+
+def like(state):
+    return jax.eval_shape(lambda: state)
+
+
+def test_round_trip_is_exact(state, tmp_path):
+    checkpoint.save(tmp_path / "c", state, {"history": [1, 2], "wall_s": 0.25})
+    found, about = checkpoint.restore(tmp_path / "c", 7, like(state))
+    assert about == {"history": [1, 2], "wall_s": 0.25}
+    assert jax.tree.structure(found) == jax.tree.structure(state)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    assert found.masks["a"]["w"].dtype == bool
+
+
+def test_every_files_damage_is_named(state, tmp_path):
+    directory = tmp_path / "c"
+    checkpoint.save(directory, state, {})
+    files = [p for p in (directory / "7").rglob("*") if p.is_file()]
+    assert len(files) > 3
+    for path in files:
+        whole = path.read_bytes()
+        for damaged in (
+            bytes([whole[0] ^ 4]) + whole[1:] if whole else b"x",
+            whole + b"\0",
+            whole[:-1] or b"y",
+        ):
+            path.write_bytes(damaged)
+            with pytest.raises(RunError, match=rf"{path.name} is damaged; delete"):
+                checkpoint.restore(directory, 7, like(state))
+        path.unlink()
+        with pytest.raises(RunError, match=rf"{path.name} is missing"):
+            checkpoint.restore(directory, 7, like(state))
+        path.write_bytes(whole)
+    (directory / "7" / "stray").write_text("")
+    with pytest.raises(RunError, match="stray is not of this checkpoint"):
+        checkpoint.verify(directory, 7)
+
+
+def test_an_unfinished_save_is_not_a_checkpoint(state, tmp_path):
+    directory = tmp_path / "c"
+    checkpoint.save(directory, state, {})
+    later = state.replace(step=jnp.int32(9))
+    checkpoint.save(directory, later, {})
+    (directory / "9.sha256.json").unlink()  # killed before the digests were written
+    assert checkpoint.saved_steps(directory) == [7]
+    with pytest.raises(RunError, match="no checkpoint of step 9; it has 7"):
+        checkpoint.restore(directory, 9, like(state))
+    checkpoint.save(directory, later, {})  # and saved again over the remains
+    assert checkpoint.saved_steps(directory) == [7, 9]
+
+
+def test_pruning_deletes_whole_and_unfinished_ones(state, tmp_path):
+    directory = tmp_path / "c"
+    for step in (1, 2, 3):
+        checkpoint.save(directory, state.replace(step=jnp.int32(step)), {})
+    (directory / "4.orbax-checkpoint-tmp").mkdir()
+    checkpoint.prune(directory, {1, 3})
+    assert checkpoint.saved_steps(directory) == [1, 3]
+    assert sorted(p.name for p in directory.iterdir()) == ["1", "1.sha256.json", "3", "3.sha256.json"]
+
+
+def test_another_structure_is_refused(state, tmp_path):
+    checkpoint.save(tmp_path / "c", state, {})
+    other = like(state)
+    shape = jax.ShapeDtypeStruct((2, 2), jnp.float32)
+    with pytest.raises(RunError, match="does not fit this run's model"):
+        checkpoint.restore(tmp_path / "c", 7, other.replace(params={"a": {"w": shape}, "c": shape}))
+
+
+def test_a_full_or_forbidden_disk_is_named(state, tmp_path):
+    (tmp_path / "c").write_text("a file where the directory should be")
+    with pytest.raises(RunError, match="free disk space or name another --workdir"):
+        checkpoint.save(tmp_path / "c", state, {})
+    shutil.rmtree(tmp_path / "c", ignore_errors=True)

@@ -1,0 +1,226 @@
+"""The whole run: what it reports, that it resumes bit for bit, and what it refuses."""
+
+import json
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from deeplight_jax.config import config_hash, override
+from deeplight_jax.errors import ConfigError, DataError, RunError
+from deeplight_jax.training import checkpoint, loop
+from deeplight_jax.training.inspect import evaluate, load_run
+from deeplight_jax.training.loop import train
+
+EPOCH = 25  # 3,200 rows in batches of 128
+
+
+class Interrupted(Exception):
+    """A run stopped from outside, as a lost machine would stop it."""
+
+
+def run_until(config, workdir, step):
+    def stop(what, done, total):
+        if what == "training" and done == step:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        train(config, workdir, progress=stop)
+
+
+def final_state(config, workdir, world):
+    job = loop._make_job(config, workdir, world, lambda *_: None)
+    directory = workdir / "checkpoints"
+    like = loop.abstract_state(job.model, world.schema, job.optimizer)
+    return checkpoint.restore(directory, checkpoint.saved_steps(directory)[-1], like)[0]
+
+
+def assert_equal_trees(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.fixture(scope="module")
+def whole(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("whole") / "run"
+    return workdir, train(config, workdir)
+
+
+def test_result_holds_what_it_promises(whole, config, world):
+    workdir, result = whole
+    assert json.loads((workdir / "result.json").read_text()) == result
+    assert result["split"] == "test"
+    assert result["examples"] == 400
+    assert 0.5 < result["roc_auc"] < 1
+    assert 0 < result["log_loss"] < 0.8
+    assert result["steps"] == 3 * EPOCH
+    assert result["config_hash"] == config_hash(config)
+    assert result["data_hash"] == world.content_hash
+    assert result["wall_s"] > 0
+    assert result["versions"]["jax"] == jax.__version__
+    assert "rescaled" in result["notice"]
+    for code, target in {"dnn": 0.9, "field": 0.8, "embedding": 0.4}.items():
+        part = result["components"][code]
+        assert part["target"] == target
+        # the schedule is asked for 99 % of the target; zeros of one-row layers may add a few
+        assert part["rate"] == pytest.approx(0.99 * target, abs=0.02)
+        assert part["rate"] == pytest.approx(1 - part["nonzero"] / part["total"])
+    assert result["params_nonzero"] < result["params_total"]
+    assert result["bytes"] < 4 * result["params_total"]
+
+
+def test_metrics_lines_and_events(whole):
+    workdir, _ = whole
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    losses = [r for r in rows if "loss" in r]
+    valid = [r for r in rows if r.get("split") == "valid"]
+    assert [r["step"] for r in valid] == [EPOCH, 2 * EPOCH, 3 * EPOCH]
+    assert [r["step"] for r in losses] == [EPOCH, 2 * EPOCH, 3 * EPOCH]
+    assert valid[0]["rate_dnn"] == 0.0  # warm-up prunes nothing
+    assert 0 < valid[1]["rate_dnn"] < valid[2]["rate_dnn"]
+    assert list((workdir / "tensorboard").glob("events.*"))
+
+
+def test_only_a_fully_pruned_model_may_be_the_best(whole):
+    _, result = whole
+    assert result["best_step"] == 3 * EPOCH  # earlier epochs had not reached the targets
+
+
+def test_every_reported_number_is_of_the_projected_model(whole, config, world):
+    workdir, result = whole
+    run = load_run(workdir)
+    state = final_state(config, workdir, world)
+    expected = jax.tree.map(
+        lambda m, p: p if isinstance(m, optax.MaskedNode) else np.where(m, p, 0),
+        state.masks, state.params, is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+    )  # fmt: skip
+    assert_equal_trees(run.params, expected)
+    again = evaluate(workdir, "test")
+    for key in ("roc_auc", "log_loss", "calibration_ratio", "params_nonzero", "components"):
+        assert again[key] == result[key]
+    assert evaluate(workdir, "valid")["roc_auc"] == result["valid"]["roc_auc"]
+
+
+def test_a_finished_run_is_not_trained_again(whole, config):
+    workdir, result = whole
+    assert train(config, workdir, progress=lambda *_: pytest.fail("it trained")) == result
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_interrupted_equals_uninterrupted_bit_for_bit(seed, config, world, tmp_path):
+    """Stopped at two random steps, with checkpoints in mid-epoch: the same parameters, masks, metrics."""
+    config = override(config, {"train.checkpoint_steps": 11})
+    train(config, tmp_path / "calm")
+    rng = np.random.default_rng(seed)
+    for step in sorted(rng.choice(np.arange(12, 3 * EPOCH), 2, replace=False)):
+        run_until(config, tmp_path / "stopped", int(step))
+    train(config, tmp_path / "stopped")
+    calm, stopped = (final_state(config, tmp_path / n, world) for n in ("calm", "stopped"))
+    assert_equal_trees(stopped, calm)
+    lines = [(tmp_path / n / "metrics.jsonl").read_text() for n in ("calm", "stopped")]
+    assert lines[0] == lines[1]
+    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("calm", "stopped")]
+    for result in results:
+        assert result.pop("wall_s") > 0
+    assert results[0] == results[1]
+
+
+def test_interrupted_before_the_first_checkpoint(config, world, tmp_path, whole):
+    run_until(config, tmp_path / "run", 5)
+    train(config, tmp_path / "run")
+    assert_equal_trees(final_state(config, tmp_path / "run", world), final_state(config, whole[0], world))
+
+
+def test_pruning_from_a_dense_warmup_is_pruning_from_scratch(config, whole, tmp_path):
+    """Up to rounding: the dense step is another program, which XLA may fuse in another order."""
+    dense = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
+    train(override(config, {**dense, "train.epochs": 1}), tmp_path / "warmup")
+    branch = override(config, {"train.init_from": tmp_path / "warmup"})
+    result = train(branch, tmp_path / "pruned")
+    assert result["steps"] == whole[1]["steps"]
+    assert result["components"] == whole[1]["components"]
+    assert result["log_loss"] == pytest.approx(whole[1]["log_loss"], rel=1e-3)
+    with pytest.raises(RunError, match="no such checkpoint"):
+        train(override(config, {"train.init_from": f"{tmp_path / 'warmup'}@x"}), tmp_path / "other")
+    other = override(config, {"model.name": "lr", "train.init_from": tmp_path / "warmup", **dense})
+    with pytest.raises(RunError, match="holds another model"):
+        train(other, tmp_path / "lr")
+
+
+def test_the_step_compiles_once(config, world, tmp_path, monkeypatch):
+    steps = []
+    make = loop.make_train_step
+    monkeypatch.setattr(loop, "make_train_step", lambda *a: steps.append(make(*a)) or steps[-1])
+    train(config, tmp_path / "run")
+    assert [s._cache_size() for s in steps] == [1]
+
+
+def test_patience_stops_early_and_the_best_checkpoint_is_kept(config, tmp_path):
+    patient = override(
+        config,
+        {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0, "optim.learning_rate": 0.05}
+        | {"train.epochs": 30, "train.patience": 2, "model.dropout": 0.0, "train.keep": 1},
+    )
+    result = train(patient, tmp_path / "run")
+    assert result["steps"] == result["best_step"] + 2 * EPOCH < 30 * EPOCH
+    kept = checkpoint.saved_steps(tmp_path / "run" / "checkpoints")
+    assert kept == [result["best_step"], result["steps"]]
+
+
+@pytest.mark.parametrize("model", ["lr", "fm", "fwfm"])
+def test_the_other_models_train_and_prune(model, config, tmp_path):
+    result = train(override(config, {"model.name": model}), tmp_path / model)
+    assert result["roc_auc"] > 0.5
+    codes = {"lr": {"embedding"}, "fm": {"embedding"}, "fwfm": {"field", "embedding"}}[model]
+    assert set(result["components"]) == codes
+
+
+def test_another_config_or_other_data_is_refused(whole, config, world, tmp_path):
+    workdir, _ = whole
+    with pytest.raises(RunError, match=r"another config \(train.epochs=3 there, 4 here\)"):
+        train(override(config, {"train.epochs": 4}), workdir)
+    from deeplight_jax.data.synthetic import World, prepare_synthetic
+
+    other = prepare_synthetic(tmp_path / "other", World(rows=4_000, largest=31, pairs=5))
+    with pytest.raises(RunError, match="trained on other data"):
+        train(override(config, {"data.dir": other.directory}), workdir)
+    with pytest.raises(RunError, match=r"has \d+ rows, the run's C\d+ has \d+; encode the rows"):
+        evaluate(workdir, "test", other.directory)
+    assert evaluate(workdir, "test", world.directory)["examples"] == 400
+
+
+def test_a_schedule_too_short_is_refused_before_anything_is_written(config, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"short of 99%; train longer, lower sparsity\.warmup_epochs, or set"
+    ):
+        train(override(config, {"sparsity.short_schedule": "error"}), tmp_path / "run")
+    with pytest.raises(ConfigError, match="0 pruning steps"):
+        train(override(config, {"sparsity.warmup_epochs": 3.0}), tmp_path / "run")
+    with pytest.raises(DataError, match="run `deeplight prepare`"):
+        train(override(config, {"data.dir": tmp_path}), tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_diverging_loss_stops_the_run_and_names_the_step(config, tmp_path):
+    wild = override(config, {"optim.learning_rate": 1e30, "model.dropout": 0.0})
+    with pytest.raises(RunError, match=r"loss is not finite at step \d+; lower optim.learning_rate"):
+        train(wild, tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_dropout_steps_end_dropout(config, world):
+    """With dropout for 3 steps only, a later step's loss is the deterministic one."""
+    from deeplight_jax.data.loader import train_batches
+    from deeplight_jax.training.step import mean_log_loss
+
+    job = loop._make_job(override(config, {"model.dropout_steps": 3}), None, world, lambda *_: None)  # pyright: ignore
+    state = loop.init_state(job.model, world.schema, job.optimizer, 0)
+    batches = train_batches(world.split("train"), 128, 0)
+    for step in range(6):
+        batch = next(batches)
+        params = jax.tree.map(np.array, state.params)
+        state, loss = job.step(state, batch)
+        plain = mean_log_loss(job.model.apply({"params": params}, batch.ids, batch.values), batch)
+        assert np.isclose(loss, plain, rtol=1e-6) == (step >= 3)

@@ -1,0 +1,81 @@
+"""Plans and histories: pure decisions of a run."""
+
+import pytest
+
+from deeplight_jax.config import default_config, override
+from deeplight_jax.errors import ConfigError
+from deeplight_jax.training.history import Evaluation, best, should_stop
+from deeplight_jax.training.plan import is_ripe, make_plan, targets
+
+PAPER_ROWS = 41_256_556
+
+
+def config(**keys):
+    return override(default_config(), {k.replace("__", "."): v for k, v in keys.items()})
+
+
+def test_the_papers_plan():
+    pruned = config(sparsity__dnn=0.9, sparsity__field=0.9, sparsity__embedding=0.4)
+    plan = make_plan(pruned, PAPER_ROWS)
+    assert (plan.epoch_steps, plan.total_steps, plan.warmup_steps) == (20_145, 201_450, 40_290)
+    assert plan.notice == ""
+    assert targets(plan) == {"dnn": 0.9, "field": 0.9, "embedding": 0.4}
+    assert [c.scope for c in plan.components] == ["layer", "symmetric", "global"]
+    # 99 % of a target takes 458 U steps behind the warm-up
+    assert not is_ripe(plan, pruned, 40_290 + 45_700)
+    assert is_ripe(plan, pruned, 40_290 + 46_000)
+
+
+def test_a_dense_plan_is_always_ripe():
+    plan = make_plan(config(), 1000)
+    assert plan.components == ()
+    assert is_ripe(plan, config(), 1)
+
+
+@pytest.mark.parametrize("reach", [0.9, 0.99, 0.999])
+def test_rescaling_reaches_the_targets_at_the_last_event(reach):
+    short = config(
+        sparsity__dnn=0.9, sparsity__short_schedule="rescale", sparsity__reach=reach, train__epochs=4
+    )
+    plan = make_plan(short, 2048 * 25)
+    assert plan.total_steps == 100
+    assert "rescaled" in plan.notice
+    assert is_ripe(plan, short, 100)
+    assert not is_ripe(plan, short, 99)
+    assert 1 - 0.99 ** (50 / plan.damping_steps) == pytest.approx(reach)
+
+
+def test_accepting_a_short_schedule_says_what_is_reached():
+    short = config(sparsity__dnn=0.9, sparsity__short_schedule="accept", train__epochs=4)
+    plan = make_plan(short, 2048 * 25)
+    assert plan.damping_steps == 100
+    assert plan.reach == pytest.approx(1 - 0.99**0.5)
+    assert "reach 0.5% of the targets" in plan.notice
+    assert is_ripe(plan, short, 100)
+
+
+def test_too_short_is_an_error_with_a_remedy():
+    with pytest.raises(ConfigError, match=r"50 pruning steps \(of 100 in all\) reach 0.5% of the targets"):
+        make_plan(config(sparsity__dnn=0.9, train__epochs=4), 2048 * 25)
+
+
+def evaluations(*rows):
+    return [Evaluation(10 * (i + 1), ripe, auc, 1 - auc) for i, (ripe, auc) in enumerate(rows)]
+
+
+def test_the_best_is_ripe_and_the_earliest_of_equals():
+    history = evaluations((False, 0.9), (True, 0.7), (True, 0.8), (True, 0.8))
+    for monitor in ("roc_auc", "log_loss"):
+        leader = best(history, monitor)
+        assert leader is not None
+        assert leader.step == 30
+    assert best(history[:1], "roc_auc") is None
+
+
+def test_patience_counts_ripe_evaluations_only():
+    waiting = evaluations((False, 0.9), (False, 0.8), (False, 0.7))
+    assert not should_stop(waiting, "roc_auc", 1)
+    history = evaluations((False, 0.9), (True, 0.7), (True, 0.6), (True, 0.65))
+    assert should_stop(history, "roc_auc", 2)
+    assert not should_stop(history, "roc_auc", 3)
+    assert not should_stop(history, "roc_auc", 0)
