@@ -1,0 +1,200 @@
+"""The `deeplight` command: flags in, library calls out, tables back."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from deeplight_jax.errors import DeeplightError
+
+_OUT, _ERR = Console(), Console(stderr=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 2 a mistake in what was given, 130 interrupted)."""
+    arguments, rest = _parser().parse_known_args(argv)
+    overrides = _overrides(arguments, rest)
+    log = logging.getLogger("deeplight_jax")
+    log.handlers[:], log.propagate = [RichHandler(console=_ERR, show_path=False, show_time=False)], False
+    try:
+        arguments.run(arguments, overrides)
+    except DeeplightError as error:
+        _ERR.print(f"deeplight: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        _ERR.print("deeplight: interrupted; the same command goes on from the last checkpoint", markup=False)
+        return 130
+    return 0
+
+
+def _overrides(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
+    """`--config.a.b=v` and `--config.a.b v` as `a.b=v`; anything else unknown is refused."""
+    overrides: list[str] = []
+    words = iter(rest)
+    for word in words:
+        if not word.startswith("--config.") or arguments.command != "train":
+            _parser().error(f"unrecognized argument '{word}' for {arguments.command}")
+        item = word.removeprefix("--config.")
+        overrides.append(item if "=" in item else f"{item}={next(words, '')}")
+    return overrides
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="deeplight", description="DeepLight in JAX: train, prune, serve.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_prepare(
+        commands.add_parser(
+            "prepare", help="raw click-log rows into arrays and vocabularies", allow_abbrev=False
+        )
+    )
+    train = commands.add_parser(
+        "train",
+        help="train and prune a model; goes on where an interrupted run stopped",
+        epilog="Any config key can be overridden: --config.sparsity.dnn=0.99 --config.train.epochs=3",
+        allow_abbrev=False,
+    )
+    train.add_argument(
+        "--config", required=True, metavar="FILE.py[:ARG]", help="config file; it runs as Python code"
+    )
+    train.add_argument("--workdir", required=True, type=Path, metavar="RUN", help="directory of the run")
+    train.set_defaults(run=_train)
+    evaluate = commands.add_parser("eval", help="metrics of a run's projected model", allow_abbrev=False)
+    evaluate.add_argument("--run", required=True, dest="workdir", metavar="RUN[@STEP]")
+    evaluate.add_argument("--split", default="test", choices=("train", "valid", "test"))
+    evaluate.add_argument(
+        "--data", type=Path, metavar="DIR", help="other rows, prepared with --vocab of the run's data"
+    )
+    evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    evaluate.set_defaults(run=_evaluate)
+    quickstart = commands.add_parser(
+        "quickstart", help="dense against pruned on a planted world", allow_abbrev=False
+    )
+    quickstart.add_argument("--workdir", type=Path, default=Path("runs/quickstart"), metavar="DIR")
+    quickstart.add_argument("--rows", type=int, metavar="N", help="rows of the planted world")
+    quickstart.set_defaults(run=_quickstart)
+    return parser
+
+
+def _add_prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", choices=("criteo", "avazu", "synthetic"))
+    parser.add_argument(
+        "raw", nargs="*", type=Path, metavar="RAW", help="raw files, in order (.gz and .zst too)"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--vocab",
+        type=Path,
+        metavar="PREPARED_DIR",
+        help="encode a later day with this vocabulary: one split, test",
+    )
+    parser.add_argument(
+        "--min-count", type=int, metavar="N", help="rarer values become the field's unknown row"
+    )
+    parser.add_argument(
+        "--numeric",
+        choices=("value", "floor", "bucket"),
+        help="numeric fields: as a value, floored (released program), or as categories",
+    )
+    parser.add_argument("--vocab-scope", choices=("train", "all"), help="rows whose values are counted")
+    parser.add_argument("--test-fraction", type=float, metavar="X")
+    parser.add_argument(
+        "--valid-fraction", type=float, metavar="X", help="of the rows that are not test rows"
+    )
+    parser.add_argument("--split-seed", type=int, metavar="N")
+    parser.add_argument(
+        "--max-bad-rows", type=int, metavar="N", help="stop when more lines than this are malformed"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="the output is the same at any number")
+    parser.add_argument("--memory-limit", default="4GB", metavar="SIZE")
+    parser.add_argument("--rows", type=int, metavar="N", help="synthetic: rows to draw")
+    parser.set_defaults(run=_prepare)
+
+
+def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
+    from deeplight_jax.data.synthetic import World, prepare_synthetic
+    from deeplight_jax.reporting.progress import progress_bars
+    from deeplight_jax.reporting.tables import prepared_table
+
+    if arguments.recipe == "synthetic":
+        world = World(rows=arguments.rows) if arguments.rows else World()
+        _OUT.print(prepared_table(prepare_synthetic(arguments.out, world).manifest))
+        return
+    from deeplight_jax.data.encode import prepare
+    from deeplight_jax.data.recipes import RECIPES
+
+    names = ("min_count", "numeric", "vocab_scope", "test_fraction", "valid_fraction", "split_seed")
+    options: dict[str, Any] = {n: v for n in names if (v := getattr(arguments, n)) is not None}
+    with progress_bars(_ERR) as advance:
+        data = prepare(
+            replace(RECIPES[arguments.recipe], **options),
+            arguments.raw,
+            arguments.out,
+            vocab=arguments.vocab,
+            threads=arguments.threads,
+            memory_limit=arguments.memory_limit,
+            max_bad_rows=arguments.max_bad_rows,
+            progress=lambda what, fraction: advance(what, round(100 * fraction), 100),
+        )
+    _OUT.print(prepared_table(data.manifest))
+
+
+def _train(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from deeplight_jax.config import load_config
+    from deeplight_jax.reporting.progress import progress_bars
+    from deeplight_jax.reporting.tables import results_table
+    from deeplight_jax.training.loop import train
+
+    config = load_config(arguments.config, overrides)
+    with progress_bars(_ERR) as advance:
+        result = train(config, arguments.workdir, progress=advance)
+    _OUT.print(results_table(f"{arguments.workdir}: {result['split']} split", {result["model"]: result}))
+
+
+def _evaluate(arguments: argparse.Namespace, _: list[str]) -> None:
+    from deeplight_jax.reporting.progress import progress_bars
+    from deeplight_jax.reporting.tables import results_table
+    from deeplight_jax.training.inspect import evaluate
+
+    with progress_bars(_ERR) as advance:
+        found = evaluate(arguments.workdir, arguments.split, arguments.data, advance)
+    if arguments.json:
+        sys.stdout.write(json.dumps(found) + "\n")
+        return
+    _OUT.print(
+        results_table(f"{arguments.workdir}, step {found['step']}", {f"{arguments.split} split": found})
+    )
+
+
+def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:
+    from deeplight_jax.quickstart import CODE, WORLD, quickstart
+    from deeplight_jax.reporting.progress import progress_bars
+    from deeplight_jax.reporting.tables import results_table
+
+    world = replace(WORLD, rows=arguments.rows) if arguments.rows else WORLD
+    with progress_bars(_ERR) as advance:
+        found = quickstart(arguments.workdir, world, advance)
+    columns = {"best reachable": found.best, "dense": found.dense, f"pruned {CODE}": found.pruned}
+    chance = found.planted * found.kept / found.pairs
+    planted = f"{found.survived} of {found.planted} (chance: {chance:.0f})"
+    kept = f"{found.kept} of {found.pairs}"
+    extra = [
+        ("field pairs kept", ("-", str(found.pairs), kept)),
+        ("planted pairs kept", ("-", str(found.planted), planted)),
+    ]
+    _OUT.print(results_table("DeepFwFM on a planted world, test split", columns, extra))
+    _OUT.print(f"runs, metrics and TensorBoard events: {arguments.workdir}", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
