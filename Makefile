@@ -1,0 +1,41 @@
+# `make` lists what there is. Needs python3 (3.11-3.13) with pip and venv; everything else comes from requirements.lock.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint format lock clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	touch $(READY)
+
+install: $(READY) ## .venv with the pinned packages and this project
+
+quickstart: $(READY) ## dense against pruned DeepFwFM on a planted world (about a minute)
+	$(BIN)/deeplight quickstart
+
+test: lint ## ruff, pyright and the test suite
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY) ## ruff (format and lint) and pyright, as CI runs them
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+format: $(READY) ## rewrite the sources as ruff likes them
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: $(READY) ## resolve requirements.lock anew (every platform, Python 3.11-3.13, hashes, no hosts)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
+
+clean: ## remove .venv and caches, keep runs/
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
