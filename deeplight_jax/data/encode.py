@@ -37,10 +37,10 @@ _T = TypeVar("_T")
 
 def prepare(
     recipe: Recipe,
-    raw: Sequence[Path],
-    out: Path,
+    raw: Sequence[str | Path],
+    out: str | Path,
     *,
-    vocab: Path | None = None,
+    vocab: str | Path | None = None,
     threads: int | None = None,
     memory_limit: str = "4GB",
     max_bad_rows: int | None = None,

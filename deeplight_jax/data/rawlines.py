@@ -49,7 +49,7 @@ class Input(NamedTuple):
     stamp: tuple[int, int]
 
 
-def check_inputs(raw: Sequence[Path]) -> list[Input]:
+def check_inputs(raw: Sequence[str | Path]) -> list[Input]:
     """The input files, each readable.
 
     Raises:
