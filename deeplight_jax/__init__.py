@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from deeplight_jax.config import load_config as load_config
     from deeplight_jax.config import parse_code as parse_code
     from deeplight_jax.config import set_code as set_code
+    from deeplight_jax.config import set_released as set_released
     from deeplight_jax.data.encode import prepare as prepare
     from deeplight_jax.data.prepared import open_prepared as open_prepared
     from deeplight_jax.data.recipes import RECIPES as RECIPES
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from deeplight_jax.layers.prunable import prunable as prunable
     from deeplight_jax.layers.prunable import split_labels as split_labels
     from deeplight_jax.models import build_model as build_model
+    from deeplight_jax.models.argument import apply_argument as apply_argument
     from deeplight_jax.sparsity.components import Component as Component
     from deeplight_jax.sparsity.masks import apply_masks as apply_masks
     from deeplight_jax.sparsity.masks import select_masks as select_masks
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from deeplight_jax.training.loop import train as train
 
 _HOMES = {
-    "config": ("default_config", "load_config", "parse_code", "set_code"),
+    "config": ("default_config", "load_config", "parse_code", "set_code", "set_released"),
     "data.encode": ("prepare",),
     "data.prepared": ("open_prepared",),
     "data.recipes": ("RECIPES",),
@@ -47,6 +49,7 @@ _HOMES = {
     "evaluation.accounting": ("sparsity_report",),
     "layers.prunable": ("prunable", "split_labels"),
     "models": ("build_model",),
+    "models.argument": ("apply_argument",),
     "sparsity.components": ("Component",),
     "sparsity.masks": ("apply_masks", "select_masks"),
     "sparsity.schedule": ("damped",),

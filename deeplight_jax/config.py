@@ -21,76 +21,110 @@ from ml_collections import ConfigDict, config_flags
 from deeplight_jax.errors import ConfigError
 
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
-COMPONENT_LETTERS = {"D": "dnn", "R": "field", "F": "embedding", "C": "cin"}
+COMPONENT_LETTERS = {
+    "D": "dnn",
+    "R": "field",
+    "F": "embedding",
+    "C": "cin",
+    "X": "cross",
+    "A": "attention",
+}
+
+
+_DEFAULTS: dict[str, Any] = {
+    "seed": 0,  # of initialisation, shuffling and dropout
+    "model": {
+        "name": "deepfwfm",
+        "embedding_dim": 10,
+        "hidden": (400, 400, 400),  # units of the deep net's hidden layers
+        "dropout": 0.5,  # on the deep net's input and each hidden layer
+        "dropout_steps": 0,  # dropout for the first so many steps only; 0: always
+        "dropout_bits": "hash",  # hash: counter hash, cheap; threefry: jax.random
+        "embedding_std": 0.01,
+        "linear": "field_vector",  # FwFM's linear term: <e_f, v_f>; weights: one a table row, as FM's
+        "linear_field_weight": True,  # one more weight a field on the linear term (released program)
+        "field_matrix": "pairs",  # n(n-1)/2 weights; full: n x n, symmetrised (released program)
+        "nfm_pooling": "pooled",  # NFM: sum e_i * e_j; pairwise: each <e_i, e_j> (released program)
+        "cin": (100, 100, 50),  # xDeepFM: feature maps of each CIN layer
+        "cin_split_half": True,  # half of a CIN layer's maps go on, the other half to the output
+        "cross_layers": 3,  # DCN, DCN-V2
+        "attention_layers": 3,  # AutoInt
+        "attention_heads": 2,
+        "attention_units": 32,  # values a head
+        "hash_buckets": 1 << 20,  # Poly2: weights shared by all pairs of values
+        "compute_dtype": "float32",  # or bfloat16, behind the tables; weights stay float32
+    },
+    "data": {
+        "dir": "",  # what `deeplight prepare` wrote
+        "batch_size": 2048,
+        "verify": True,  # compare every file with its SHA-256 before training
+    },
+    "optim": {
+        "learning_rate": 1e-3,
+        "b1": 0.9,
+        "b2": 0.999,
+        "eps": 1e-8,
+        "l2": 3e-7,  # coupled: added to the gradient before Adam, every parameter, every step
+        "embedding_l2": 0.0,  # the same on top of it, for the parameters that F prunes,
+        "dnn_l2": 0.0,  # and for those that D prunes
+    },
+    "sparsity": {
+        "dnn": 0.0,  # target rates: D, R and F of "D90-R90-F40",
+        "field": 0.0,
+        "embedding": 0.0,
+        "cin": 0.0,  # C of xDeepFM,
+        "cross": 0.0,  # X of DCN and DCN-V2,
+        "attention": 0.0,  # A of AutoInt
+        "damping": 0.99,  # D of s = S(1 - D^(k/U))
+        "damping_steps": 100.0,  # U
+        "interval_steps": 10,  # an event every so many steps after warm-up
+        "warmup_epochs": 2.0,
+        "regrow": True,  # pruned weights may return between events
+        "epoch_end_event": False,  # one more event at an epoch's last batch (released program)
+        "prune_linear": False,  # D prunes the linear term v, too (released program)
+        "reach": 0.99,  # share of a target that the schedule must reach before the end
+        "short_schedule": "error",  # too few steps for that: error, rescale (U) or accept
+    },
+    "train": {
+        "epochs": 10,
+        "checkpoint_steps": 0,  # save every so many steps, beside every epoch's end; 0: then only
+        "keep": 2,  # latest checkpoints kept, beside the best
+        "patience": 0,  # stop after so many epochs without a better one; 0: never
+        "monitor": "roc_auc",  # metric on the validation split that picks the best epoch
+        "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
+    },
+    "eval": {"batch_size": 8192},
+}
 
 
 def default_config() -> Config:
     """Every key with its default: the paper's DeepFwFM on Criteo (section 5.1.4), dense."""
-    config = ConfigDict(
-        {
-            "seed": 0,  # of initialisation, shuffling and dropout
-            "model": {
-                "name": "deepfwfm",
-                "embedding_dim": 10,
-                "hidden": (400, 400, 400),  # units of the deep net's hidden layers
-                "dropout": 0.5,  # on the deep net's input and each hidden layer
-                "dropout_steps": 0,  # dropout for the first so many steps only; 0: always
-                "dropout_bits": "hash",  # hash: counter hash, cheap; threefry: jax.random
-                "embedding_std": 0.01,
-                "linear_field_weight": True,  # one more weight a field on the linear term (released program)
-                "field_matrix": "pairs",  # n(n-1)/2 weights; full: n x n, symmetrised (released program)
-            },
-            "data": {
-                "dir": "",  # what `deeplight prepare` wrote
-                "batch_size": 2048,
-                "verify": True,  # compare every file with its SHA-256 before training
-            },
-            "optim": {
-                "learning_rate": 1e-3,
-                "b1": 0.9,
-                "b2": 0.999,
-                "eps": 1e-8,
-                "l2": 3e-7,  # coupled: added to the gradient before Adam, every parameter, every step
-            },
-            "sparsity": {
-                "dnn": 0.0,  # target rates: D, R, F and C of "D90-R90-F40"
-                "field": 0.0,
-                "embedding": 0.0,
-                "cin": 0.0,
-                "damping": 0.99,  # D of s = S(1 - D^(k/U))
-                "damping_steps": 100.0,  # U
-                "interval_steps": 10,  # an event every so many steps after warm-up
-                "warmup_epochs": 2.0,
-                "regrow": True,  # pruned weights may return between events
-                "epoch_end_event": False,  # one more event at an epoch's last batch (released program)
-                "prune_linear": False,  # D prunes the linear term v, too (released program)
-                "reach": 0.99,  # share of a target that the schedule must reach before the end
-                "short_schedule": "error",  # too few steps for that: error, rescale (U) or accept
-            },
-            "train": {
-                "epochs": 10,
-                "checkpoint_steps": 0,  # save every so many steps, beside every epoch's end; 0: then only
-                "keep": 2,  # latest checkpoints kept, beside the best
-                "patience": 0,  # stop after so many epochs without a better one; 0: never
-                "monitor": "roc_auc",  # metric on the validation split that picks the best epoch
-                "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
-            },
-            "eval": {"batch_size": 8192},
-        }
-    )
-    return config.lock()
+    return ConfigDict(_DEFAULTS).lock()
+
+
+def _sizes(layers: Sequence[Any], least: int) -> bool:
+    return all(isinstance(units, int) and units >= least for units in layers)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "model.dropout_bits": ("hash", "threefry"),
+    "model.linear": ("field_vector", "weights"),
     "model.field_matrix": ("pairs", "full"),
+    "model.nfm_pooling": ("pooled", "pairwise"),
+    "model.compute_dtype": ("float32", "bfloat16"),
     "sparsity.short_schedule": ("error", "rescale", "accept"),
     "train.monitor": ("roc_auc", "log_loss"),
 }
 _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("0 or more and below 2^31", lambda x: 0 <= x < 2**31),
     "model.embedding_dim": ("1 or more", lambda x: x >= 1),
-    "model.hidden": ("layer sizes of 1 or more", lambda x: all(isinstance(u, int) and u >= 1 for u in x)),
+    "model.hidden": ("layer sizes of 1 or more", lambda x: _sizes(x, 1)),
+    "model.cin": ("one or more layer sizes of 2 or more", lambda x: len(x) > 0 and _sizes(x, 2)),
+    "model.cross_layers": ("1 or more", lambda x: x >= 1),
+    "model.attention_layers": ("1 or more", lambda x: x >= 1),
+    "model.attention_heads": ("1 or more", lambda x: x >= 1),
+    "model.attention_units": ("1 or more", lambda x: x >= 1),
+    "model.hash_buckets": ("1 or more and below 2^31", lambda x: 1 <= x < 2**31),
     "model.dropout": ("in [0, 1)", lambda x: 0 <= x < 1),
     "model.dropout_steps": ("0 or more", lambda x: x >= 0),
     "model.embedding_std": ("above 0", lambda x: x > 0),
@@ -100,6 +134,8 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "optim.b2": ("in [0, 1)", lambda x: 0 <= x < 1),
     "optim.eps": ("above 0", lambda x: x > 0),
     "optim.l2": ("0 or more", lambda x: x >= 0),
+    "optim.embedding_l2": ("0 or more", lambda x: x >= 0),
+    "optim.dnn_l2": ("0 or more", lambda x: x >= 0),
     **{f"sparsity.{c}": ("a rate in [0, 1)", lambda x: 0 <= x < 1) for c in COMPONENT_LETTERS.values()},
     "sparsity.damping": ("in (0, 1)", lambda x: 0 < x < 1),
     "sparsity.damping_steps": ("above 0", lambda x: x > 0),
@@ -221,7 +257,8 @@ def from_json(text: str) -> Config:
     """
     try:
         saved = json.loads(text)
-        saved["model"]["hidden"] = tuple(saved["model"]["hidden"])  # JSON knows lists only
+        for key in ("hidden", "cin"):
+            saved["model"][key] = tuple(saved["model"][key])  # JSON knows lists only
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"not a saved config ({error})") from error
@@ -243,7 +280,8 @@ def parse_code(code: str) -> dict[str, float]:
         match = re.fullmatch(r"([A-Z])(\d+(?:\.\d+)?)", part)
         if not match or match[1] not in COMPONENT_LETTERS or float(match[2]) >= 100:
             raise ConfigError(
-                f"sparsity code '{code}': '{part}' is not a letter of D R F C and a rate below 100"
+                f"sparsity code '{code}': '{part}' is not a letter of {' '.join(COMPONENT_LETTERS)} "
+                "and a rate below 100"
             )
         name = COMPONENT_LETTERS[match[1]]
         if name in rates:
@@ -257,6 +295,20 @@ def set_code(config: Config, code: str) -> None:
     rates = parse_code(code)
     for name in COMPONENT_LETTERS.values():
         config.sparsity[name] = rates.get(name, 0.0)
+
+
+def set_released(config: Config) -> None:
+    """Settings of the authors' program where they differ from the paper's; call it once targets are set.
+
+    Its data is prepared with `--numeric floor --vocab-scope all`.
+    """
+    config.model.dropout_steps = 100
+    config.model.field_matrix = "full"
+    config.model.nfm_pooling = "pairwise"
+    config.optim.l2 = 6e-7
+    config.sparsity.epoch_end_event = True
+    config.sparsity.prune_linear = True
+    config.sparsity.embedding = 0.444 * config.sparsity.dnn
 
 
 def _nearest(key: str, known: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ Paper, 40.4M rows: dense log loss .3751, ROC AUC .7893, 31,208,053 parameters; D
 
 from ml_collections import ConfigDict
 
-from deeplight_jax import default_config, set_code
+from deeplight_jax import default_config, set_code, set_released
 from deeplight_jax.errors import ConfigError
 
 
@@ -27,11 +27,7 @@ def get_config(arg: str = "paper") -> ConfigDict:
     if code:
         set_code(config, code)
     if recipe == "released":
-        config.model.dropout_steps = 100
-        config.model.field_matrix = "full"
-        config.sparsity.epoch_end_event = True
-        config.sparsity.prune_linear = True
-        config.sparsity.embedding = 0.444 * config.sparsity.dnn if code else 0.0
+        set_released(config)
     elif recipe == "smoke":
         config.model.hidden = (32, 32)
         config.data.batch_size = 512

@@ -124,17 +124,17 @@ def test_hash_follows_settings_but_not_places():
 def test_codes():
     assert parse_code("D90-R90-F40") == {"dnn": 0.9, "field": 0.9, "embedding": 0.4}
     assert parse_code("C39.5") == {"cin": 0.395}
-    for bad in ("", "D90-", "X90", "D100", "D90-D80", "d90", "D-90"):
+    for bad in ("", "D90-", "Z90", "D100", "D90-D80", "d90", "D-90"):
         with pytest.raises(ConfigError, match="sparsity code"):
             parse_code(bad)
 
 
-@given(st.dictionaries(st.sampled_from("DRFC"), st.integers(0, 99), min_size=1))
+@given(st.dictionaries(st.sampled_from("DRFCXA"), st.integers(0, 99), min_size=1))
 def test_codes_round_trip(rates):
     config = default_config().copy_and_resolve_references()
     config.sparsity.dnn = 0.5
     set_code(config, "-".join(f"{letter}{rate}" for letter, rate in rates.items()))
-    names = {"D": "dnn", "R": "field", "F": "embedding", "C": "cin"}
+    names = {"D": "dnn", "R": "field", "F": "embedding", "C": "cin", "X": "cross", "A": "attention"}
     assert {n: config.sparsity[n] for n in names.values()} == {
         n: rates.get(letter, 0) / 100 for letter, n in names.items()
     }

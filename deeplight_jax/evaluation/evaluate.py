@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -20,7 +21,8 @@ Progress = Callable[[str, int, int], None]  # what is done, how many of, how man
 
 @functools.partial(jax.jit, static_argnums=0)
 def _forward(model: nn.Module, params: Any, ids: jax.Array, values: jax.Array) -> jax.Array:
-    return model.apply({"params": params}, ids, values)  # pyright: ignore[reportReturnType]
+    logits: Any = model.apply({"params": params}, ids, values)
+    return logits.astype(jnp.float32)
 
 
 def predict_logits(

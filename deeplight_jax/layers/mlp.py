@@ -62,7 +62,7 @@ class Dropout(nn.Module):
 
 
 class Dense(nn.Module):
-    """x W + b with a Glorot-normal kernel that belongs to a component ("" = never pruned)."""
+    """x W + b in x's dtype, with a Glorot-normal kernel that belongs to a component ("" = never pruned)."""
 
     units: int
     component: str = "dnn"
@@ -71,24 +71,45 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         init = prunable(nn.initializers.glorot_normal(), self.component)
-        y = x @ self.param("kernel", init, (x.shape[-1], self.units))
-        return y + self.param("bias", nn.initializers.zeros, (self.units,)) if self.use_bias else y
+        y = x @ self.param("kernel", init, (x.shape[-1], self.units)).astype(x.dtype)
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros, (self.units,)).astype(x.dtype)
 
 
 class MLP(nn.Module):
-    """Hidden layers and one output unit; dropout on the input and on each hidden layer.
+    """Hidden layers, and what becomes of the last one; dropout on the input and on each hidden layer.
 
     Biases and the output unit's weights are never pruned; the model owns the one output bias.
+
+    Attributes:
+      hidden: units of each hidden layer.
+      dropout_bits: "hash" or "threefry".
+      output: "unit": one output unit without bias; "sum": the last layer summed up (the released NFM);
+        "none": the last layer itself.
     """
 
     hidden: tuple[int, ...]
     dropout_bits: str = "hash"
+    output: str = "unit"
 
     @nn.compact
     def __call__(self, x: jax.Array, dropout_rate: jax.Array | None = None) -> jax.Array:
-        """f32[batch] logits of f32[batch, input]; `dropout_rate` None means no dropout."""
+        """float[batch] of float[batch, input], or float[batch, hidden] if `output` is "none".
+
+        `dropout_rate` None means no dropout.
+        """
         x = Dropout(self.dropout_bits, name="dropout_0")(x, dropout_rate)
         for i, units in enumerate(self.hidden):
             x = nn.relu(Dense(units, name=f"hidden_{i}")(x))
             x = Dropout(self.dropout_bits, name=f"dropout_{i + 1}")(x, dropout_rate)
-        return Dense(1, component="", use_bias=False, name="output")(x)[..., 0]
+        if self.output == "none":
+            return x
+        if self.output == "sum":
+            return jnp.sum(x, axis=-1)
+        return output_unit(x)
+
+
+def output_unit(x: jax.Array) -> jax.Array:
+    """float[batch], <w, x> with weights that are never pruned; call it inside a compact module."""
+    return Dense(1, component="", use_bias=False, name="output")(x)[..., 0]

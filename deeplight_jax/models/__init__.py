@@ -1,9 +1,9 @@
-"""The models by name: a new one is a Linen module and one line in `MODELS`."""
+"""The models by name: a new one is a Linen module of layers, and one line in `MODELS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,34 +12,78 @@ from flax import linen as nn
 from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError
+from deeplight_jax.layers.crossing import CIN, CrossNetwork, FieldAttention
+from deeplight_jax.layers.embedding import Embedding, HashedPairs
+from deeplight_jax.layers.mlp import MLP
 from deeplight_jax.layers.prunable import split_labels
+from deeplight_jax.models.deep import DCN, NFM, PNN, AutoInt, DeepFM, WideDeep, XDeepFM
 from deeplight_jax.models.deepfwfm import DeepFwFM
-from deeplight_jax.models.shallow import FM, LR, FwFM
+from deeplight_jax.models.shallow import FFM, FM, LR, FmFM, FwFM, FwFMTerms, Poly2
 from deeplight_jax.sparsity.components import Labels
 
 
-def _embedded(config: Config) -> dict[str, Any]:
-    return {"embedding_dim": config.model.embedding_dim, "embedding_std": config.model.embedding_std}
+class Parts(NamedTuple):
+    """The layers that models are made of, as a config and a schema want them."""
+
+    config: Config
+    schema: Schema
+
+    def embedding(self, per_field: bool = False) -> Embedding:
+        """k values a row; field * k if `per_field` (FFM)."""
+        model = self.config.model
+        dim = model.embedding_dim * (self.schema.num_fields if per_field else 1)
+        return Embedding(self.schema, dim, model.embedding_std, dtype=model.compute_dtype)
+
+    def weights(self, component: str = "") -> Embedding:
+        """One value a row: first-order weights, beside a pruned table left unpruned."""
+        return Embedding(self.schema, 1, 1e-4, component, self.config.model.compute_dtype)
+
+    def pairs(self) -> HashedPairs:
+        return HashedPairs(self.schema, self.config.model.hash_buckets, self.config.model.compute_dtype)
+
+    def deep(self, output: str = "unit") -> MLP:
+        return MLP(tuple(self.config.model.hidden), self.config.model.dropout_bits, output)
+
+    def fwfm(self) -> FwFMTerms:
+        model = self.config.model
+        prune_linear = self.config.sparsity.prune_linear
+        return FwFMTerms(model.linear, model.linear_field_weight, model.field_matrix, prune_linear)
+
+    def fwfm_weights(self) -> Embedding | None:
+        return self.weights() if self.config.model.linear == "weights" else None
+
+    def nfm(self) -> NFM:
+        pooling = self.config.model.nfm_pooling
+        deep = self.deep("unit" if pooling == "pooled" else "sum")
+        return NFM(self.weights(), self.embedding(), deep, pooling)
+
+    def cross(self, matrix: bool) -> CrossNetwork:
+        return CrossNetwork(self.config.model.cross_layers, matrix)
+
+    def attention(self) -> FieldAttention:
+        model = self.config.model
+        return FieldAttention(model.attention_layers, model.attention_heads, model.attention_units)
+
+    def cin(self) -> CIN:
+        return CIN(tuple(self.config.model.cin), self.config.model.cin_split_half)
 
 
-def _fwfm(config: Config) -> dict[str, Any]:
-    return {
-        **_embedded(config),
-        "linear_field_weight": config.model.linear_field_weight,
-        "field_matrix": config.model.field_matrix,
-        "prune_linear": config.sparsity.prune_linear,
-    }
-
-
-def _deep(config: Config) -> dict[str, Any]:
-    return {"hidden": tuple(config.model.hidden), "dropout_bits": config.model.dropout_bits}
-
-
-MODELS: dict[str, Callable[[Config, Schema], nn.Module]] = {
-    "lr": lambda config, schema: LR(schema),
-    "fm": lambda config, schema: FM(schema, **_embedded(config)),
-    "fwfm": lambda config, schema: FwFM(schema, **_fwfm(config)),
-    "deepfwfm": lambda config, schema: DeepFwFM(schema, **_fwfm(config), **_deep(config)),
+MODELS: dict[str, Callable[[Parts], nn.Module]] = {
+    "lr": lambda p: LR(p.weights("embedding")),
+    "poly2": lambda p: Poly2(p.weights("embedding"), p.pairs()),
+    "fm": lambda p: FM(p.weights(), p.embedding()),
+    "ffm": lambda p: FFM(p.weights(), p.embedding(per_field=True)),
+    "fwfm": lambda p: FwFM(p.embedding(), p.fwfm(), p.fwfm_weights()),
+    "fmfm": lambda p: FmFM(p.weights(), p.embedding()),
+    "widedeep": lambda p: WideDeep(p.weights(), p.embedding(), p.deep()),
+    "deepfm": lambda p: DeepFM(p.weights(), p.embedding(), p.deep()),
+    "nfm": lambda p: p.nfm(),
+    "pnn": lambda p: PNN(p.embedding(), p.deep()),
+    "dcn": lambda p: DCN(p.embedding(), p.cross(matrix=False), p.deep("none")),
+    "dcnv2": lambda p: DCN(p.embedding(), p.cross(matrix=True), p.deep("none")),
+    "autoint": lambda p: AutoInt(p.embedding(), p.attention()),
+    "xdeepfm": lambda p: XDeepFM(p.weights(), p.embedding(), p.cin(), p.deep()),
+    "deepfwfm": lambda p: DeepFwFM(p.embedding(), p.fwfm(), p.deep(), p.fwfm_weights()),
 }
 
 
@@ -52,7 +96,7 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     name = config.model.name
     if name not in MODELS:
         raise ConfigError(f"model.name={name!r} is not one of {', '.join(sorted(MODELS))}")
-    return MODELS[name](config, schema)
+    return MODELS[name](Parts(config, schema))
 
 
 def init_params(model: nn.Module, schema: Schema, key: jax.Array) -> tuple[Any, Labels]:

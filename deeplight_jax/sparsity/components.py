@@ -16,7 +16,14 @@ Scope = Literal["layer", "symmetric", "global"]
 Labels = Any  # pytree of str, structured as the parameters
 
 UNPRUNED = ""
-SCOPES: dict[str, Scope] = {"dnn": "layer", "field": "symmetric", "embedding": "global", "cin": "layer"}
+SCOPES: dict[str, Scope] = {
+    "dnn": "layer",
+    "field": "symmetric",
+    "embedding": "global",
+    "cin": "layer",
+    "cross": "layer",
+    "attention": "layer",
+}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax
 import optax
 
 from deeplight_jax.config import Config
@@ -11,11 +14,27 @@ from deeplight_jax.training.plan import Plan
 
 
 def coupled_adam(
-    learning_rate: float, l2: float, b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
+    learning_rate: float,
+    l2: float,
+    embedding_l2: float = 0.0,
+    dnn_l2: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    labels: Labels = None,
 ) -> optax.GradientTransformation:
-    """Adam on g + l2 w: the decay passes through Adam's moments (not AdamW), every parameter, every step."""
+    """Adam on g + l2 w: the decay passes through Adam's moments (not AdamW), every parameter, every step.
+
+    Where `labels` say "embedding" or "dnn", embedding_l2 or dnn_l2 is added to l2.
+    """
+
+    def labelled(code: str) -> Any:
+        return jax.tree.map(lambda label: label == code, labels)
+
     return optax.chain(
         optax.add_decayed_weights(l2),
+        optax.add_decayed_weights(embedding_l2, mask=labelled("embedding")),
+        optax.add_decayed_weights(dnn_l2, mask=labelled("dnn")),
         optax.scale_by_adam(b1, b2, eps),
         optax.scale_by_learning_rate(learning_rate),
     )
@@ -24,7 +43,7 @@ def coupled_adam(
 def build_optimizer(config: Config, labels: Labels, plan: Plan) -> optax.GradientTransformationExtraArgs:
     """Algorithm 1 as one optax chain; learning rate, L2 and targets live in its state and are traced."""
     optim, sparsity = config.optim, config.sparsity
-    adam = optax.inject_hyperparams(coupled_adam, static_args=("b1", "b2", "eps"))
+    adam = optax.inject_hyperparams(coupled_adam, static_args=("b1", "b2", "eps", "labels"))
     project = project_onto_masks(
         labels,
         plan.components,
@@ -35,4 +54,6 @@ def build_optimizer(config: Config, labels: Labels, plan: Plan) -> optax.Gradien
         damping_steps=plan.damping_steps,
         regrow=sparsity.regrow,
     )
-    return optax.chain(adam(optim.learning_rate, optim.l2, optim.b1, optim.b2, optim.eps), project)
+    decay = (optim.l2, optim.embedding_l2, optim.dnn_l2)
+    coupled = adam(optim.learning_rate, *decay, optim.b1, optim.b2, optim.eps, labels=labels)
+    return optax.chain(coupled, project)

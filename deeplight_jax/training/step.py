@@ -18,7 +18,8 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
 
 
 def mean_log_loss(logits: jax.Array, batch: Batch) -> jax.Array:
-    """Mean of log(1 + e^z) - z y over the batch's rows of weight 1; f32[], nats."""
+    """Mean of log(1 + e^z) - z y over the batch's rows of weight 1; f32[], nats, of float[batch] logits."""
+    logits = logits.astype(jnp.float32)
     losses = jax.nn.softplus(logits) - logits * batch.label
     return jnp.sum(losses * batch.weight) / jnp.sum(batch.weight)
 
