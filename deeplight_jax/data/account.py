@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from deeplight_jax.data.cells import REASONS, SHOWN, Reject, Rows
 from deeplight_jax.data.rawlines import Block
-from deeplight_jax.data.recipes import Recipe
+from deeplight_jax.data.recipes import SPLITS, TEST, TRAIN, VALID, Recipe
 from deeplight_jax.errors import DataError
 
-SPLITS = ("train", "valid", "test")
-TRAIN, VALID, TEST = range(3)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -21,15 +20,17 @@ class Account:
 
     Args:
       recipe: draws the splits.
-      files: number of input files.
-      one_split: put every row in `test`.
+      given: split of all rows of each file, by its index in SPLITS; None: by the split column, or drawn.
+      shown: splits that there are, filled or not.
       max_bad: refuse more malformed lines than this (None: any number).
     """
 
-    def __init__(self, recipe: Recipe, files: int, *, one_split: bool, max_bad: int | None):
-        self._recipe, self._one_split, self._max_bad = recipe, one_split, max_bad
-        self.lines = [0] * files
-        self.delimiters = [""] * files
+    def __init__(
+        self, recipe: Recipe, given: Sequence[int | None], *, shown: Sequence[str], max_bad: int | None
+    ):
+        self._recipe, self._given, self._shown, self._max_bad = recipe, given, shown, max_bad
+        self.lines = [0] * len(given)
+        self.delimiters = [""] * len(given)
         self._rejected = np.zeros(len(REASONS), np.int64)
         self._first: list[Reject] = []
         self._rows = np.zeros(len(SPLITS), np.int64)
@@ -54,8 +55,11 @@ class Account:
                 "mend them or raise --max-bad-rows"
             )
         before, accepted = self._rows.copy(), int(self._rows.sum())
-        if self._one_split:
-            split = np.full(len(rows.label), TEST, np.uint8)
+        given = self._given[block.input]
+        if given is not None:
+            split = np.full(len(rows.label), given, np.uint8)
+        elif rows.split is not None:
+            split = rows.split
         else:
             split = draw_splits(accepted, len(rows.label), self._recipe)
         self._rows += np.bincount(split, minlength=len(SPLITS))
@@ -104,8 +108,7 @@ class Account:
         }
 
     def _by_split(self, numbers: np.ndarray) -> dict[str, int]:
-        named = zip(SPLITS, numbers.tolist(), strict=True)
-        return {name: n for name, n in named if name == SPLITS[TEST] or not self._one_split}
+        return {name: n for name, n in zip(SPLITS, numbers.tolist(), strict=True) if name in self._shown}
 
     def _describe(self) -> str:
         counts = ", ".join(f"{r} {n}" for r, n in zip(REASONS, self._rejected.tolist(), strict=True) if n)

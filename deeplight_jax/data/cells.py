@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deeplight_jax.data.delimiting import one_byte_delimiter
 from deeplight_jax.data.rawlines import MAX_LINE_BYTES, Block, printable
-from deeplight_jax.data.recipes import Recipe
+from deeplight_jax.data.recipes import SPLITS, Recipe
 from deeplight_jax.data.vocabulary import MAX_VALUE_BYTES, Keys, group_by_width, pack_words, width_of
 
 REASONS = (
@@ -29,21 +30,17 @@ REASONS = (
     "missing_label",
     "bad_label",
     "bad_number",
+    "bad_split",
+    "not_one_hot",
     "value_too_long",
 )
 """Why a line is rejected; of several reasons the first one here is given."""
 
 _CODE = {reason: code for code, reason in enumerate(REASONS, start=1)}
 SHOWN = 20  # rejected lines that are kept with their text
-_UNIT = 0x1F  # stands for the delimiter of comma-separated lines; there, a raw 0x1F becomes NUL
-_COMMA_TO_UNIT = bytes.maketrans(b",\x1f", b"\x1f\x00")
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?")
 _MAX_NUMBER_BYTES = 64
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
-_QUOTED = re.compile(rb'"((?:[^"]|"")*)"|([^"\x1f]*)')
-_PLAINLY_QUOTED = re.compile(  # nothing within the quotes that needs them
-    rb'(?>"[^"\x1f]*+"|[^"\x1f]*+)(?>\x1f"[^"\x1f]*+"|\x1f[^"\x1f]*+)*+'
-)
 _BUCKET_LOW, _BUCKET_HIGH = -1000, 8000  # log(x)^2 < 7,873 in float32's range
 
 
@@ -67,6 +64,7 @@ class Rows:
       label: u8[row].
       values: f32[row, numeric], transformed.
       keys: one item per categorical field: the row's values as keys, by width.
+      split: u8[row], index into SPLITS by the split column; None if there is none.
     """
 
     lines: int
@@ -75,6 +73,7 @@ class Rows:
     label: np.ndarray
     values: np.ndarray
     keys: list[list[Keys]]
+    split: np.ndarray | None = None
 
 
 class _Lines(NamedTuple):
@@ -98,8 +97,8 @@ def parse_block(block: Block, recipe: Recipe, *, with_keys: bool = True) -> Rows
     Cost: about 1.5 us and 2.5 KB a line of 40 columns, on one core.
     """
     data = block.data.replace(b"\r\n", b"\n") if b"\r" in block.data else block.data
-    delimiter, text, misquoted = _one_byte_delimiter(data, block.delimiter, recipe.quote)
-    lines = _find_lines(data, text, delimiter, misquoted)
+    delimiter, text, misquoted = one_byte_delimiter(data, block.delimiter, recipe.quote)
+    lines = _find_lines(data, text, delimiter, misquoted, one_hot=block.delimiter == b" ")
     rows, separators = _rows_of(lines, delimiter, len(recipe.columns))
     starts = np.empty((len(recipe.columns), len(rows)), np.int64)  # column-major from here on
     starts[0] = lines.starts[rows]
@@ -114,10 +113,13 @@ def parse_block(block: Block, recipe: Recipe, *, with_keys: bool = True) -> Rows
     code[(code == 0) & bad.any(axis=0)] = _CODE["bad_number"]
     cells = _pick(starts, lengths, recipe, recipe.categorical_columns)
     code[(code == 0) & (cells[1] > MAX_VALUE_BYTES).any(axis=0)] = _CODE["value_too_long"]
+    split, unnamed = _splits(words, *_pick(starts, lengths, recipe, [recipe.split_column]))
+    code[(code == 0) & unnamed] = _CODE["bad_split"]
     lines.code[rows] = code
 
     if code.any():
         good = code == 0
+        split = split[good]
         label, numbers, missing = label[good], numbers[:, good], missing[:, good]
         cells = cells[0][:, good], cells[1][:, good]
     numbers = transform(numbers, floor=recipe.numeric != "value")
@@ -134,6 +136,7 @@ def parse_block(block: Block, recipe: Recipe, *, with_keys: bool = True) -> Rows
         label=label,
         values=np.ascontiguousarray(values.T, np.float32),
         keys=keys,
+        split=split if recipe.split_column else None,
     )
 
 
@@ -144,43 +147,7 @@ def transform(numbers: np.ndarray, *, floor: bool) -> np.ndarray:
     return np.floor(out) if floor else out
 
 
-def _one_byte_delimiter(data: bytes, delimiter: bytes, quote: bool) -> tuple[int, bytes, list[int]]:
-    """Delimiter byte, the text with quotes resolved, and indices of the lines whose quotes are wrong."""
-    if delimiter == b"\t":
-        return 9, data, []
-    text = data.translate(_COMMA_TO_UNIT)
-    if not quote or b'"' not in text:
-        return _UNIT, text, []
-    lines, misquoted = text.split(b"\n"), []
-    for i, line in enumerate(lines):
-        if b'"' in line and len(line) <= MAX_LINE_BYTES:
-            if _PLAINLY_QUOTED.fullmatch(line):
-                lines[i] = line.replace(b'"', b"")
-            elif cells := _split_quoted(line):
-                lines[i] = b"\x1f".join(cells)
-            else:
-                lines[i] = b""
-                misquoted.append(i)
-    return _UNIT, b"\n".join(lines), misquoted
-
-
-def _split_quoted(line: bytes) -> list[bytes] | None:
-    """Cells of a line with quotes (`""` inside quotes is one); None if a quote is left open or misplaced."""
-    cells: list[bytes] = []
-    at = 0
-    while found := _QUOTED.match(line, at):
-        quoted, plain = found.groups()
-        cells.append(plain if quoted is None else quoted.replace(b'""', b'"').replace(b"\x1f", b","))
-        at = found.end()
-        if at == len(line):
-            return cells
-        if line[at] != _UNIT:
-            return None
-        at += 1
-    return None
-
-
-def _find_lines(data: bytes, text: bytes, delimiter: int, misquoted: list[int]) -> _Lines:
+def _find_lines(data: bytes, text: bytes, delimiter: int, misquoted: list[int], one_hot: bool) -> _Lines:
     buf = np.frombuffer(text + bytes(MAX_VALUE_BYTES + 16), np.uint8)
     separators = np.flatnonzero(buf[: len(text)] < 0x20)
     kinds = buf[separators]
@@ -194,6 +161,8 @@ def _find_lines(data: bytes, text: bytes, delimiter: int, misquoted: list[int]) 
     if b"\x7f" in text:
         controls = np.concatenate([controls, np.flatnonzero(buf == 0x7F)])
     code[np.searchsorted(ends, controls)] = _CODE["control_character"]
+    if one_hot:
+        code[np.searchsorted(ends, np.flatnonzero(buf == ord(":")))] = _CODE["not_one_hot"]
     code[_misencoded(data)] = _CODE["bad_encoding"]
     code[lengths > MAX_LINE_BYTES] = _CODE["line_too_long"]
     return _Lines(buf, separators, starts, ends, code)
@@ -232,8 +201,19 @@ def _rows_of(lines: _Lines, delimiter: int, columns: int) -> tuple[np.ndarray, n
 def _pick(
     starts: np.ndarray, lengths: np.ndarray, recipe: Recipe, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    at = [recipe.columns.index(name) for name in names]
+    at = [recipe.columns.index(name) for name in names if name]
     return starts[at], lengths[at]
+
+
+def _splits(words: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split u8[row] that the only column names, and where it names none; nothing where there is no column."""
+    split = np.full(starts.shape[1], len(SPLITS), np.uint8)
+    if not len(starts):
+        return split, np.zeros(len(split), bool)
+    found = np.where(lengths[0] <= 8, pack_words(words[starts[0]], lengths[0]), 0)
+    for code, name in enumerate(SPLITS):
+        split[found == int.from_bytes(name.encode().ljust(8, b"\0"), "big")] = code
+    return split, split == len(SPLITS)
 
 
 def _labels(buf: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ alone. `rawlines` reads, `cells` splits and checks, `account` keeps the books, `
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import deque
@@ -17,17 +16,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from deeplight_jax.data.account import SPLITS, TRAIN, Account
+from deeplight_jax.data.account import Account
 from deeplight_jax.data.cells import Rows, parse_block
+from deeplight_jax.data.later_day import Day, load_day
 from deeplight_jax.data.prepared import Prepared, create_split, open_prepared, staging, write_manifest
 from deeplight_jax.data.rawlines import Block, Input, check_inputs, read_blocks
-from deeplight_jax.data.recipes import Recipe
+from deeplight_jax.data.recipes import SPLITS, TEST, TRAIN, VALID, Recipe
 from deeplight_jax.data.schema import Field, Schema
-from deeplight_jax.data.vocabulary import Budget, Counter, Vocabulary, load_vocabulary, write_vocabulary
+from deeplight_jax.data.vocabulary import Budget, Counter, Vocabulary, write_vocabulary
 from deeplight_jax.errors import DataError
 
 Progress = Callable[[str, float], None]
@@ -40,6 +40,8 @@ def prepare(
     raw: Sequence[str | Path],
     out: str | Path,
     *,
+    valid: Sequence[str | Path] = (),
+    test: Sequence[str | Path] = (),
     vocab: str | Path | None = None,
     threads: int | None = None,
     memory_limit: str = "4GB",
@@ -52,6 +54,8 @@ def prepare(
       recipe: columns and options.
       raw: files in row order: tab- or comma-separated, plain, `.gz` or `.zst`. They are read twice.
       out: directory to make; it must not exist, or be empty.
+      valid: files whose rows are the validation split; then none is drawn.
+      test: files whose rows are the test split; then none is drawn.
       vocab: a prepared data set whose vocabularies and numeric transform to use ("a later day"): all rows
         make one split, `test`, and nothing is counted.
       threads: workers (default: the cores this process may use); the bytes written do not depend on it.
@@ -70,10 +74,11 @@ def prepare(
 
     Cost: 5 to 6 us of CPU a row of Criteo; 45.8 million rows peak below 1 GB (`benchmarks/ingest.py`).
     """
-    inputs, day = check_inputs(raw), None if vocab is None else _load_day(Path(vocab), recipe)
+    day = None if vocab is None else load_day(Path(vocab), recipe)
     task = _Task(
-        recipe if day is None else day.recipe,
-        inputs,
+        _drawn_only(recipe, bool(valid), bool(test)) if day is None else day.recipe,
+        check_inputs(raw, valid, test),
+        _given_splits(len(raw), len(valid), len(test), day is not None),
         day,
         _workers(threads),
         parse_bytes(memory_limit),
@@ -85,21 +90,14 @@ def prepare(
     return open_prepared(out, verify=False)
 
 
-class _Day(NamedTuple):
-    """Vocabularies to encode a later day with, the recipe that made them, and their data set's hash."""
-
-    recipe: Recipe
-    vocabularies: list[Vocabulary]
-    content_hash: str
-
-
 @dataclass(frozen=True)
 class _Task:
     """What `prepare` was asked for, checked."""
 
     recipe: Recipe
     inputs: Sequence[Input]
-    day: _Day | None
+    given: Sequence[int | None]
+    day: Day | None
     workers: int
     memory_bytes: int
     max_bad_rows: int | None
@@ -115,8 +113,24 @@ class _Task:
                 raise DataError(f"{now.path} changed while it was read; prepare it again when it is whole")
 
     def account(self) -> Account:
-        one_split = self.day is not None
-        return Account(self.recipe, len(self.inputs), one_split=one_split, max_bad=self.max_bad_rows)
+        shown = SPLITS if self.day is None else SPLITS[TEST:]
+        return Account(self.recipe, self.given, shown=shown, max_bad=self.max_bad_rows)
+
+
+def _given_splits(raw: int, valid: int, test: int, later_day: bool) -> list[int | None]:
+    """Split of all rows of each file; None where rows are drawn or a column says."""
+    if later_day and (valid or test):
+        raise DataError("rows encoded with another data set's vocabulary are all test rows; give one kind")
+    drawn: list[int | None] = [TEST if later_day else None]
+    return drawn * raw + [VALID] * valid + [TEST] * test
+
+
+def _drawn_only(recipe: Recipe, valid: bool, test: bool) -> Recipe:
+    """The recipe that draws only the splits for which no files are given."""
+    if recipe.split_column and (valid or test):
+        raise DataError(f"column {recipe.split_column} names the splits; give no files for them, or drop it")
+    fractions = {"valid_fraction": valid, "test_fraction": test}
+    return replace(recipe, **{name: 0.0 for name, given in fractions.items() if given})
 
 
 def _prepare(task: _Task, directory: Path) -> None:
@@ -277,36 +291,6 @@ def _in_order(
             raise
         finally:
             blocks.close()
-
-
-def _load_day(directory: Path, recipe: Recipe) -> _Day:
-    """Vocabularies of a prepared data set, for rows of the same recipe."""
-    prepared = open_prepared(directory, verify=False)
-    try:
-        made_by = prepared.manifest["recipe"]
-        options = {k: made_by[k] for k in ("numeric", "min_count", "vocab_scope")}
-        name = made_by["name"]
-    except (KeyError, TypeError) as error:
-        raise DataError(
-            f"{directory}: its manifest names no recipe; encode with a data set of ours"
-        ) from error
-    recipe = replace(recipe, **options)
-    fields = tuple((f.name, f.kind) for f in prepared.schema.fields)
-    if name != recipe.name or fields != recipe.fields:
-        odd = sorted({n for n, _ in set(fields) ^ set(recipe.fields)})
-        raise DataError(
-            f"{directory} was prepared by recipe {name} and does not fit {recipe.name}"
-            f"{': fields ' + ', '.join(odd) if odd else ''}; name the data set that this recipe made"
-        )
-    vocabularies = []
-    for field in prepared.schema.categorical:
-        path = directory / "vocab" / f"{field.name}.txt"
-        vocabularies.append(load_vocabulary(path, field.size))
-        if hashlib.sha256(path.read_bytes()).hexdigest() != prepared.manifest["sha256"].get(
-            f"vocab/{path.name}"
-        ):
-            raise DataError(f"{path} is damaged (its SHA-256 differs from the manifest's); prepare it again")
-    return _Day(recipe, vocabularies, prepared.content_hash)
 
 
 def _workers(threads: int | None) -> int:

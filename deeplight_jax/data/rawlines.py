@@ -49,16 +49,17 @@ class Input(NamedTuple):
     stamp: tuple[int, int]
 
 
-def check_inputs(raw: Sequence[str | Path]) -> list[Input]:
-    """The input files, each readable.
+def check_inputs(raw: Sequence[str | Path], *more: Sequence[str | Path]) -> list[Input]:
+    """The input files of one or more lists, each readable.
 
     Raises:
       DataError: none is given, or one is missing, not a regular file or unreadable.
     """
-    if isinstance(raw, str | bytes | os.PathLike):
-        raise DataError(f"raw files must be given as a list, not as the single path {raw!r}")
-    paths = [Path(p) for p in raw]
-    if not paths:
+    for files in (raw, *more):
+        if isinstance(files, str | bytes | os.PathLike):
+            raise DataError(f"raw files must be given as a list, not as the single path {files!r}")
+    paths = [Path(p) for files in (raw, *more) for p in files]
+    if not raw:
         raise DataError("no raw files given; name at least one")
     for path in paths:
         if not path.exists():
@@ -103,6 +104,21 @@ def read_blocks(
                 if advance is not None:
                     advance(min(1.0, (done + file.tell()) / total))
         done += path.stat().st_size
+
+
+def first_line(path: Path) -> str:
+    """The first line of a raw file without its end and BOM; "" of an empty file.
+
+    Raises:
+      DataError: the file cannot be read, or its first line is not UTF-8.
+    """
+    (found,) = check_inputs([path])
+    with _reading(found.path), path.open("rb") as file:
+        data = next(_whole_lines(_decompressed(path, file)), b"").removeprefix(_BOM)
+    try:
+        return data.partition(b"\n")[0].rstrip(b"\r").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} line 1 is not UTF-8 ({error})") from error
 
 
 def find_delimiter(data: bytes, recipe: Recipe) -> bytes:

@@ -12,8 +12,10 @@ from deeplight_jax.data.schema import Kind
 from deeplight_jax.errors import DataError
 
 Numeric = Literal["value", "floor", "bucket"]
-Delimiter = Literal["auto", "\t", ","]
+Delimiter = Literal["auto", "\t", ",", " "]
 VocabScope = Literal["train", "all"]
+SPLITS = ("train", "valid", "test")
+TRAIN, VALID, TEST = range(3)
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,11 @@ class Recipe:
       name: what the command line calls it.
       columns: names of all raw columns in file order.
       label: the column that holds 0 or 1.
-      numeric_columns: columns of numbers; all columns but these and the label are categorical.
-      delimiter: of the raw files; "auto" picks tab or comma for each file from its first lines.
+      numeric_columns: columns of numbers; all other columns that have no other role are categorical.
+      ignored_columns: columns that are not read.
+      split_column: the column that says train, valid or test; "" draws the splits.
+      delimiter: of the raw files; "auto" picks tab or comma for each file from its first lines; a space is
+        libsvm's, whose cells are INDEX:1 and whose label may be -1.
       header: True: every file begins with a line that names `columns`, and a file without it is refused;
         False: a first line that names them is skipped where there is one.
       quote: read `"` around the cells of comma-separated files; in tab-separated files it is data always.
@@ -49,6 +54,8 @@ class Recipe:
     numeric_columns: tuple[str, ...]
     min_count: int
     test_fraction: float
+    ignored_columns: tuple[str, ...] = ()
+    split_column: str = ""
     delimiter: Delimiter = "auto"
     header: bool = False
     quote: bool = True
@@ -67,6 +74,13 @@ class Recipe:
             raise refuse("label", "it must be one of the columns")
         if not set(self.numeric_columns) <= set(self.columns) - {self.label}:
             raise refuse("numeric_columns", "they must be columns other than the label")
+        roles = (self.label, *self.numeric_columns)
+        if not set(self.ignored_columns) <= set(self.columns) - set(roles):
+            raise refuse("ignored_columns", "they must be columns other than the label and the numeric ones")
+        if self.split_column and self.split_column not in set(self.columns) - {*roles, *self.ignored_columns}:
+            raise refuse("split_column", "it must be a column that has no other role")
+        if not self.fields:
+            raise refuse("columns", "a column beside the label must be left to predict from")
         for option, choices in (("delimiter", Delimiter), ("numeric", Numeric), ("vocab_scope", VocabScope)):
             if getattr(self, option) not in get_args(choices):
                 raise refuse(option, f"choose one of {', '.join(map(repr, get_args(choices)))}")
@@ -80,8 +94,9 @@ class Recipe:
 
     @property
     def categorical_columns(self) -> tuple[str, ...]:
-        """All columns but the label and the numeric ones, in file order."""
-        return tuple(c for c in self.columns if c != self.label and c not in self.numeric_columns)
+        """All columns that have no other role, in file order."""
+        others = {self.label, self.split_column, *self.numeric_columns, *self.ignored_columns}
+        return tuple(c for c in self.columns if c not in others)
 
     @property
     def fields(self) -> tuple[tuple[str, Kind], ...]:

@@ -1,0 +1,55 @@
+"""A later day of the same log: rows encoded with the vocabularies that an earlier data set counted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from deeplight_jax.data.prepared import open_prepared
+from deeplight_jax.data.recipes import Recipe
+from deeplight_jax.data.vocabulary import Vocabulary, load_vocabulary
+from deeplight_jax.errors import DataError
+
+
+class Day(NamedTuple):
+    """Vocabularies to encode a later day with, the recipe that made them, and their data set's hash."""
+
+    recipe: Recipe
+    vocabularies: list[Vocabulary]
+    content_hash: str
+
+
+def load_day(directory: Path, recipe: Recipe) -> Day:
+    """Vocabularies of a prepared data set, for rows of the same recipe.
+
+    Raises:
+      DataError: the data set is damaged, or was made by another recipe or with other fields.
+    """
+    prepared = open_prepared(directory, verify=False)
+    try:
+        made_by = prepared.manifest["recipe"]
+        options = {k: made_by[k] for k in ("numeric", "min_count", "vocab_scope")}
+        name = made_by["name"]
+    except (KeyError, TypeError) as error:
+        raise DataError(
+            f"{directory}: its manifest names no recipe; encode with a data set of ours"
+        ) from error
+    recipe = replace(recipe, **options)
+    fields = tuple((f.name, f.kind) for f in prepared.schema.fields)
+    if name != recipe.name or fields != recipe.fields:
+        odd = sorted({n for n, _ in set(fields) ^ set(recipe.fields)})
+        raise DataError(
+            f"{directory} was prepared by recipe {name} and does not fit {recipe.name}"
+            f"{': fields ' + ', '.join(odd) if odd else ''}; name the data set that this recipe made"
+        )
+    vocabularies = []
+    for field in prepared.schema.categorical:
+        path = directory / "vocab" / f"{field.name}.txt"
+        vocabularies.append(load_vocabulary(path, field.size))
+        if hashlib.sha256(path.read_bytes()).hexdigest() != prepared.manifest["sha256"].get(
+            f"vocab/{path.name}"
+        ):
+            raise DataError(f"{path} is damaged (its SHA-256 differs from the manifest's); prepare it again")
+    return Day(recipe, vocabularies, prepared.content_hash)

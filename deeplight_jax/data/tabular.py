@@ -1,0 +1,110 @@
+"""Recipes for any tabular click log: CSV or TSV with a small column config, and libsvm's one-hot lines."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from deeplight_jax.data.rawlines import first_line
+from deeplight_jax.data.recipes import Recipe
+from deeplight_jax.errors import DataError
+
+_ROLES = {"label": str, "numeric": list, "categorical": list, "split": str, "columns": list}
+_OPTIONS: dict[str, type] = {
+    "delimiter": str,
+    "min_count": int,
+    "test_fraction": float,
+    "valid_fraction": float,
+}
+_OPTIONS |= {"split_seed": int, "vocab_scope": str}
+_KEYS = {**_ROLES, **_OPTIONS}
+
+
+def csv_recipe(columns: str | Path, raw: str | Path) -> Recipe:
+    """The recipe that a column config describes.
+
+    Args:
+      columns: a TOML file. `label = "click"`; `numeric = [...]` and `categorical = [...]` name columns of the
+        header, all others are left unread; `split = "fold"` names a column that holds train, valid or test;
+        `columns = [...]` names the columns of files without a header; `delimiter`, `min_count` (default 1),
+        `test_fraction` (0.1), `valid_fraction` (0.1), `split_seed` and `vocab_scope` as in `Recipe`.
+      raw: the first raw file, whose header says how the columns follow each other.
+
+    Raises:
+      DataError: a key or a column is unknown (the nearest known one is named), or of the wrong type.
+    """
+    path = Path(columns)
+    given = _read(path)
+    names = given.get("columns") or _header(Path(raw), given.get("delimiter", "auto"))
+    numeric, categorical = given.get("numeric", []), given.get("categorical", [])
+    used = [given["label"], *numeric, *categorical, *filter(None, [given.get("split")])]
+    for name in used:
+        if name not in names:
+            raise DataError(f"{path}: {raw} has no column {name!r}{_nearest(name, names)}")
+        if used.count(name) > 1:
+            raise DataError(f"{path}: column {name!r} is named twice; give it one role")
+    return Recipe(
+        name="csv",
+        columns=tuple(names),
+        label=given["label"],
+        numeric_columns=tuple(numeric),
+        ignored_columns=tuple(n for n in names if n not in used),
+        split_column=given.get("split", ""),
+        header="columns" not in given,
+        min_count=given.get("min_count", 1),
+        test_fraction=given.get("test_fraction", 0.1),
+        **{key: given[key] for key in _OPTIONS if key in given and key not in ("min_count", "test_fraction")},
+    )
+
+
+def libsvm_recipe(raw: str | Path) -> Recipe:
+    """The recipe of lines `LABEL INDEX:1 INDEX:1 ...`, one index a field, as many as the first line has.
+
+    Labels are 1 and 0 or -1. Fields are f1, f2, ... by position; an index is a value of its field.
+
+    Raises:
+      DataError: the first line holds no index.
+    """
+    cells = first_line(Path(raw)).split()
+    if len(cells) < 2 or not all(":" in cell for cell in cells[1:]):
+        raise DataError(f"{raw} line 1 is not libsvm's LABEL INDEX:1 INDEX:1 ...; is it csv?")
+    columns = ("label", *(f"f{i}" for i in range(1, len(cells))))
+    return Recipe("libsvm", columns, "label", (), min_count=1, test_fraction=0.1, delimiter=" ")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"column config {path} cannot be read ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path} is not TOML: {error}") from error
+    for key, value in given.items():
+        if key not in _KEYS:
+            raise DataError(f"{path}: unknown key {key!r}{_nearest(key, list(_KEYS))}")
+        if _KEYS[key] is float and type(value) is int:
+            given[key] = value = float(value)
+        if type(value) is not _KEYS[key] or (isinstance(value, list) and not _all_text(value)):
+            kind = "a list of column names" if _KEYS[key] is list else f"a {_KEYS[key].__name__}"
+            raise DataError(f"{path}: {key} = {value!r} must be {kind}")
+    if "label" not in given:
+        raise DataError(f'{path} names no label; write label = "COLUMN"')
+    return given
+
+
+def _all_text(values: list[Any]) -> bool:
+    return all(type(v) is str for v in values)
+
+
+def _header(raw: Path, delimiter: str) -> list[str]:
+    line = first_line(raw)
+    if delimiter == "auto":
+        delimiter = "\t" if line.count("\t") > line.count(",") else ","
+    return [name.strip().strip('"') for name in line.split(delimiter)]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
