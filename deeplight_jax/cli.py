@@ -5,18 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
 
-from deeplight_jax.errors import DeeplightError
+from deeplight_jax.errors import ConfigError, DataError, DeeplightError
 
-_OUT, _ERR = Console(), Console(stderr=True)
+if TYPE_CHECKING:
+    from deeplight_jax.data.recipes import Recipe
+
+_WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of tables in files and pipes
+_OUT, _ERR = Console(width=_WIDTH), Console(stderr=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +46,7 @@ def _overrides(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
     overrides: list[str] = []
     words = iter(rest)
     for word in words:
-        if not word.startswith("--config.") or arguments.command != "train":
+        if not word.startswith("--config.") or arguments.command not in ("train", "table"):
             _parser().error(f"unrecognized argument '{word}' for {arguments.command}")
         item = word.removeprefix("--config.")
         overrides.append(item if "=" in item else f"{item}={next(words, '')}")
@@ -77,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
     evaluate.set_defaults(run=_evaluate)
+    _add_table(commands.add_parser("table", help="a table of the paper, ours beside it", allow_abbrev=False))
     quickstart = commands.add_parser(
         "quickstart", help="dense against pruned on a planted world", allow_abbrev=False
     )
@@ -86,12 +92,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", choices=("3", "4", "5", "6", "models"), help="models: every model there is")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="RUNS", help="finished runs in it are not run again"
+    )
+    parser.add_argument(
+        "--config", metavar="FILE.py", help="how a row is trained (default: experiments/DATASET_baselines.py)"
+    )
+    parser.add_argument(
+        "--paper", choices=("criteo", "avazu"), help="whose figures (default: by the data's recipe)"
+    )
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs a row")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=_table)
+
+
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", choices=("criteo", "avazu", "synthetic"))
+    parser.add_argument("recipe", choices=("criteo", "avazu", "csv", "libsvm", "synthetic"))
     parser.add_argument(
         "raw", nargs="*", type=Path, metavar="RAW", help="raw files, in order (.gz and .zst too)"
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--valid", nargs="+", type=Path, default=[], metavar="RAW", help="validation rows")
+    parser.add_argument("--test", nargs="+", type=Path, default=[], metavar="RAW", help="test rows")
+    parser.add_argument(
+        "--columns", type=Path, metavar="FILE.toml", help="csv: label, numeric, categorical, split columns"
+    )
     parser.add_argument(
         "--vocab",
         type=Path,
@@ -131,15 +159,16 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
         _OUT.print(prepared_table(prepare_synthetic(arguments.out, world).manifest))
         return
     from deeplight_jax.data.encode import prepare
-    from deeplight_jax.data.recipes import RECIPES
 
     names = ("min_count", "numeric", "vocab_scope", "test_fraction", "valid_fraction", "split_seed")
     options: dict[str, Any] = {n: v for n in names if (v := getattr(arguments, n)) is not None}
     with progress_bars(_ERR) as advance:
         data = prepare(
-            replace(RECIPES[arguments.recipe], **options),
+            replace(_recipe(arguments), **options),
             arguments.raw,
             arguments.out,
+            valid=arguments.valid,
+            test=arguments.test,
             vocab=arguments.vocab,
             threads=arguments.threads,
             memory_limit=arguments.memory_limit,
@@ -147,6 +176,21 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
             progress=lambda what, fraction: advance(what, round(100 * fraction), 100),
         )
     _OUT.print(prepared_table(data.manifest))
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    from deeplight_jax.data.recipes import RECIPES
+    from deeplight_jax.data.tabular import csv_recipe, libsvm_recipe
+
+    if arguments.recipe in RECIPES:
+        return RECIPES[arguments.recipe]
+    if not arguments.raw:
+        raise DataError("no raw files given; name at least one")
+    if arguments.recipe == "libsvm":
+        return libsvm_recipe(arguments.raw[0])
+    if arguments.columns is None:
+        raise DataError("csv needs --columns FILE.toml, which names the label and the other columns")
+    return csv_recipe(arguments.columns, arguments.raw[0])
 
 
 def _train(arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -174,6 +218,40 @@ def _evaluate(arguments: argparse.Namespace, _: list[str]) -> None:
     _OUT.print(
         results_table(f"{arguments.workdir}, step {found['step']}", {f"{arguments.split} split": found})
     )
+
+
+def _table(arguments: argparse.Namespace, overrides: list[str]) -> None:
+    from deeplight_jax.data.prepared import open_prepared
+    from deeplight_jax.reporting.progress import progress_bars
+    from deeplight_jax.reporting.tables import paper_table
+    from deeplight_jax.sweeping.paper import run_table, table_entries
+
+    if arguments.seeds < 1:
+        raise ConfigError(f"--seeds {arguments.seeds}: use 1 or more")
+    data = open_prepared(arguments.data)
+    recipe = data.manifest.get("recipe", {}).get("name", "criteo")
+    paper = arguments.paper or ("avazu" if recipe == "avazu" else "criteo")
+    entries = table_entries(arguments.table, paper)
+    file = arguments.config or f"experiments/{paper}_baselines.py"
+    with progress_bars(_ERR) as advance:
+        lines = run_table(
+            entries,
+            file,
+            data,
+            arguments.out,
+            seeds=arguments.seeds,
+            overrides=[f"data.dir={arguments.data}", *overrides],
+            progress=advance,
+        )
+    if arguments.json:
+        sys.stdout.write(json.dumps({line.entry.argument: line.results for line in lines}) + "\n")
+        return
+    rows = data.split("train").rows
+    title = (
+        f"table {arguments.table}: ours on {arguments.data} ({recipe}, {rows:,} train rows, "
+        f"{arguments.seeds} seeds), the paper's on {paper}"
+    )
+    _OUT.print(paper_table(title, lines))
 
 
 def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from deeplight_jax.sweeping.paper import Line
 
 _LETTERS = {
     "dnn": "D (deep net)",
     "field": "R (field pairs)",
     "embedding": "F (embeddings)",
     "cin": "C (CIN)",
+    "cross": "X (cross network)",
+    "attention": "A (attention)",
 }
 
 
@@ -44,6 +50,24 @@ def results_table(
     return table
 
 
+def paper_table(title: str, lines: Sequence[Line]) -> Table:
+    """Our runs beside the paper's figures, a row a model; of several seeds mean and standard deviation."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in ("ROC AUC", "log loss", "parameters", "paper: ROC AUC", "log loss", "parameters"):
+        table.add_column(heading, justify="right")
+    for entry, results in lines:
+        ours = (_spread(results, "roc_auc"), _spread(results, "log_loss"), _spread(results, "params_nonzero"))
+        paper = entry.published
+        theirs = (
+            ("-", "-", "-")
+            if paper is None
+            else (f"{paper.roc_auc:.4f}", f"{paper.log_loss:.4f}", f"{paper.params:,}")
+        )
+        table.add_row(entry.argument, *ours, *theirs)
+    return table
+
+
 def prepared_table(manifest: Mapping[str, Any]) -> Table:
     """Rows, fields and rejected lines of a prepared data set."""
     table = Table(title="prepared", title_justify="left", show_header=False)
@@ -63,6 +87,13 @@ def prepared_table(manifest: Mapping[str, Any]) -> Table:
 
 def _number(result: Mapping[str, Any], key: str, form: str) -> str:
     return form.format(result[key]) if key in result else "-"
+
+
+def _spread(results: Sequence[Mapping[str, Any]], key: str) -> str:
+    values = [r[key] for r in results]
+    if key == "params_nonzero":
+        return f"{round(mean(values)):,}"
+    return f"{mean(values):.4f}" + (f" ±{stdev(values):.4f}" if len(values) > 1 else "")
 
 
 def _rate(component: Mapping[str, Any] | None) -> str:
