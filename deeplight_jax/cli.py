@@ -182,6 +182,8 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     from deeplight_jax.data.recipes import RECIPES
     from deeplight_jax.data.tabular import csv_recipe, libsvm_recipe
 
+    if arguments.columns and arguments.recipe != "csv":
+        raise DataError(f"--columns describes csv files; recipe {arguments.recipe} knows its columns")
     if arguments.recipe in RECIPES:
         return RECIPES[arguments.recipe]
     if not arguments.raw:

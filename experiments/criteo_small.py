@@ -15,8 +15,6 @@ from ml_collections import ConfigDict
 
 from deeplight_jax import apply_argument, default_config
 
-_FIRST_ORDER = ("lr", "poly2")  # their tables hold first-order weights, which want less decay
-
 
 def get_config(arg: str = "deepfwfm") -> ConfigDict:
     config = default_config().copy_and_resolve_references()
@@ -36,11 +34,13 @@ def get_config(arg: str = "deepfwfm") -> ConfigDict:
     config.train.keep = 1
     config.sparsity.damping_steps = 1.0  # targets are reached 458 steps behind the warm-up, in epoch 7 of 12
     apply_argument(config, arg, num_fields=39)
-    if config.model.name in _FIRST_ORDER:
+    if config.model.name == "lr":  # its table holds first-order weights, which want less decay
         config.optim.learning_rate = 3e-3
         config.optim.eps = 1e-4
         config.optim.l2 = 0.0
         config.optim.embedding_l2 = 1e-4
+    if config.model.name == "poly2":
+        config.optim.embedding_l2 = 2e-2
     if config.model.name == "ffm":  # one vector a value and field: 39 times the memory
         config.model.embedding_dim = 4
     return config

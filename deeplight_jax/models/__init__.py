@@ -70,7 +70,7 @@ class Parts(NamedTuple):
 
 MODELS: dict[str, Callable[[Parts], nn.Module]] = {
     "lr": lambda p: LR(p.weights("embedding")),
-    "poly2": lambda p: Poly2(p.weights("embedding"), p.pairs()),
+    "poly2": lambda p: Poly2(p.weights(), p.pairs()),
     "fm": lambda p: FM(p.weights(), p.embedding()),
     "ffm": lambda p: FFM(p.weights(), p.embedding(per_field=True)),
     "fwfm": lambda p: FwFM(p.embedding(), p.fwfm(), p.fwfm_weights()),

@@ -24,7 +24,7 @@ from deeplight_jax.sparsity.components import Labels
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.history import Evaluation, best, should_stop
 from deeplight_jax.training.optimizer import build_optimizer
-from deeplight_jax.training.plan import Plan, is_ripe, make_plan, targets
+from deeplight_jax.training.plan import Plan, check_prunable, is_ripe, make_plan, targets
 from deeplight_jax.training.state import TrainState, abstract_state, init_state
 from deeplight_jax.training.step import TrainStep, make_train_step
 
@@ -86,6 +86,7 @@ def _make_job(config: Config, workdir: Path, data: Prepared, progress: Progress)
     plan = make_plan(config, data.split("train").rows)
     model = build_model(config, data.schema)
     _, labels = abstract_params(model, data.schema)
+    check_prunable(plan, labels, config.model.name)
     optimizer = build_optimizer(config, labels, plan)
     step = make_train_step(model, optimizer, config)
     return Job(config, workdir, data, plan, model, labels, step, optimizer, progress)

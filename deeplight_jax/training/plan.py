@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
+
 from deeplight_jax.config import COMPONENT_LETTERS, Config
 from deeplight_jax.data.loader import steps_per_epoch
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.sparsity.components import SCOPES, Component
+from deeplight_jax.sparsity.components import SCOPES, UNPRUNED, Component, Labels
 from deeplight_jax.sparsity.schedule import damping_steps_to_reach, fraction_reached, last_event
 
 
@@ -62,6 +64,21 @@ def make_plan(config: Config, rows: int) -> Plan:
 def targets(plan: Plan) -> dict[str, float]:
     """Target rate by component code."""
     return {c.code: c.target for c in plan.components}
+
+
+def check_prunable(plan: Plan, labels: Labels, model: str) -> None:
+    """Refuse targets of components that a model does not have.
+
+    Raises:
+      ConfigError: naming the component, and those that the model has.
+    """
+    has = set(jax.tree.leaves(labels)) - {UNPRUNED}
+    for component in plan.components:
+        if component.code not in has:
+            raise ConfigError(
+                f"sparsity.{component.code}={component.target:g}, but model {model} has no such weights; "
+                f"it has {', '.join(sorted(has))}"
+            )
 
 
 def is_ripe(plan: Plan, config: Config, step: int) -> bool:

@@ -136,3 +136,6 @@ def test_from_the_command_line(tmp_path, capsys):
     assert open_prepared(tmp_path / "data").manifest["recipe"]["name"] == "csv"
     assert main(["prepare", "csv", str(raw), "--out", str(tmp_path / "other")]) == 2
     assert "--columns" in capsys.readouterr().err
+    command[1] = "criteo"
+    assert main(command) == 2
+    assert "--columns describes csv files" in capsys.readouterr().err

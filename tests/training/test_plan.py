@@ -5,7 +5,7 @@ import pytest
 from deeplight_jax.config import default_config, override
 from deeplight_jax.errors import ConfigError
 from deeplight_jax.training.history import Evaluation, best, should_stop
-from deeplight_jax.training.plan import is_ripe, make_plan, targets
+from deeplight_jax.training.plan import check_prunable, is_ripe, make_plan, targets
 
 PAPER_ROWS = 41_256_556
 
@@ -24,6 +24,13 @@ def test_the_papers_plan():
     # 99 % of a target takes 458 U steps behind the warm-up
     assert not is_ripe(plan, pruned, 40_290 + 45_700)
     assert is_ripe(plan, pruned, 40_290 + 46_000)
+
+
+def test_targets_need_a_component_that_the_model_has():
+    labels = {"embedding": {"table": "embedding"}, "bias": ""}
+    check_prunable(make_plan(config(sparsity__embedding=0.4), PAPER_ROWS), labels, "fm")
+    with pytest.raises(ConfigError, match=r"sparsity.dnn=0.9, but model fm has no such .*it has embedding"):
+        check_prunable(make_plan(config(sparsity__dnn=0.9), PAPER_ROWS), labels, "fm")
 
 
 def test_a_dense_plan_is_always_ripe():
