@@ -6,7 +6,6 @@ files you trust. Every key has a default here, and none can be added elsewhere.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
@@ -18,7 +17,7 @@ from typing import Any, TypeAlias
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from deeplight_jax.errors import ConfigError
+from deeplight_jax.errors import ConfigError, did_you_mean
 
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
 COMPONENT_LETTERS = {
@@ -37,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
         "name": "deepfwfm",
         "embedding_dim": 10,
         "hidden": (400, 400, 400),  # units of the deep net's hidden layers
+        "narrow": 0.0,  # shrink them to the size of a net pruned to this rate (N-X of the paper's Table 4)
         "dropout": 0.5,  # on the deep net's input and each hidden layer
         "dropout_steps": 0,  # dropout for the first so many steps only; 0: always
         "dropout_bits": "hash",  # hash: counter hash, cheap; threefry: jax.random
@@ -118,6 +118,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("0 or more and below 2^31", lambda x: 0 <= x < 2**31),
     "model.embedding_dim": ("1 or more", lambda x: x >= 1),
+    "model.narrow": ("a rate in [0, 1)", lambda x: 0 <= x < 1),
     "model.hidden": ("layer sizes of 1 or more", lambda x: _sizes(x, 1)),
     "model.cin": ("one or more layer sizes of 2 or more", lambda x: len(x) > 0 and _sizes(x, 2)),
     "model.cross_layers": ("1 or more", lambda x: x >= 1),
@@ -193,7 +194,7 @@ def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) 
         if not equals:
             raise ConfigError(f"override '{item}' has no value; write {key}=VALUE")
         if key not in known:
-            raise ConfigError(f"unknown config key '{key}'{_nearest(key, known)}")
+            raise ConfigError(f"unknown config key '{key}'{did_you_mean(key, known)}")
     arguments = ["deeplight", *(f"--config.{item}" for item in overrides)]
     parser = flags.FlagValues()
     try:
@@ -214,7 +215,7 @@ def validate(config: Config) -> None:
     defaults, given = flatten(default_config()), flatten(config)
     for key, value in given.items():
         if key not in defaults:
-            raise ConfigError(f"unknown config key '{key}'{_nearest(key, defaults)}")
+            raise ConfigError(f"unknown config key '{key}'{did_you_mean(key, defaults)}")
         if type(value) is not type(defaults[key]):
             raise ConfigError(
                 f"{key}={value!r} is a {type(value).__name__}; it must be a {type(defaults[key]).__name__}"
@@ -308,9 +309,5 @@ def set_released(config: Config) -> None:
     config.optim.l2 = 6e-7
     config.sparsity.epoch_end_event = True
     config.sparsity.prune_linear = True
-    config.sparsity.embedding = 0.444 * config.sparsity.dnn
-
-
-def _nearest(key: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+    if config.sparsity.dnn:
+        config.sparsity.embedding = 0.444 * config.sparsity.dnn

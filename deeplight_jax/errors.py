@@ -3,6 +3,9 @@
 The command line prints these as one line; every other exception is a bug and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class DeeplightError(ValueError):
     """A mistake in what the user gave us, worded for the user."""
@@ -18,3 +21,10 @@ class DataError(DeeplightError):
 
 class RunError(DeeplightError):
     """A run directory or a checkpoint in it is missing, damaged or belongs to another run."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"

@@ -39,6 +39,7 @@ REASONS = (
 _CODE = {reason: code for code, reason in enumerate(REASONS, start=1)}
 SHOWN = 20  # rejected lines that are kept with their text
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?")
+_SCIENTIFIC = re.compile(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _MAX_NUMBER_BYTES = 64
 _MAX_FLOAT32 = float(np.finfo(np.float32).max)
 _BUCKET_LOW, _BUCKET_HIGH = -1000, 8000  # log(x)^2 < 7,873 in float32's range
@@ -108,7 +109,7 @@ def parse_block(block: Block, recipe: Recipe, *, with_keys: bool = True) -> Rows
 
     label, code = _labels(lines.buf, *_pick(starts, lengths, recipe, (recipe.label,)))
     numbers, missing, bad = _numbers(
-        lines.buf, words, *_pick(starts, lengths, recipe, recipe.numeric_columns)
+        lines.buf, words, *_pick(starts, lengths, recipe, recipe.numeric_columns), recipe.scientific
     )
     code[(code == 0) & bad.any(axis=0)] = _CODE["bad_number"]
     cells = _pick(starts, lengths, recipe, recipe.categorical_columns)
@@ -157,12 +158,13 @@ def _find_lines(data: bytes, text: bytes, delimiter: int, misquoted: list[int], 
     lengths = ends - starts
     code[lengths == 0] = _CODE["empty_line"]
     code[misquoted] = _CODE["bad_quote"]
+    if one_hot:
+        odd = np.flatnonzero((buf == ord(":")) | (buf == ord(" ")))
+        code[np.searchsorted(ends, odd)] = _CODE["not_one_hot"]
     controls = separators[(kinds != 10) & (kinds != delimiter)]
     if b"\x7f" in text:
         controls = np.concatenate([controls, np.flatnonzero(buf == 0x7F)])
     code[np.searchsorted(ends, controls)] = _CODE["control_character"]
-    if one_hot:
-        code[np.searchsorted(ends, np.flatnonzero(buf == ord(":")))] = _CODE["not_one_hot"]
     code[_misencoded(data)] = _CODE["bad_encoding"]
     code[lengths > MAX_LINE_BYTES] = _CODE["line_too_long"]
     return _Lines(buf, separators, starts, ends, code)
@@ -225,7 +227,7 @@ def _labels(buf: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> tuple[n
 
 
 def _numbers(
-    buf: np.ndarray, words: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    buf: np.ndarray, words: np.ndarray, starts: np.ndarray, lengths: np.ndarray, scientific: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers f64[numeric, row] (missing = 0), and which cells are missing and which are no numbers.
 
@@ -252,14 +254,14 @@ def _numbers(
         texts, inverse = np.unique(
             _gather(buf, starts[odd], lengths[odd], _MAX_NUMBER_BYTES), return_inverse=True
         )
-        values = np.array([_number(text) for text in texts.tolist()])[inverse]
+        values = np.array([_number(text, scientific) for text in texts.tolist()])[inverse]
         number[odd], bad[odd] = np.nan_to_num(values, nan=0.0), np.isnan(values)
     return number, lengths == 0, bad
 
 
-def _number(text: bytes) -> float:
-    """A plain decimal in float32's range; nan for all else: exponent, plus sign, nan, inf, hex, `1_000`."""
-    if not _NUMBER.fullmatch(text):
+def _number(text: bytes, scientific: bool) -> float:
+    """A plain decimal in float32's range, or if `scientific` any such as 1e-05 and +3; nan for all else."""
+    if not (_SCIENTIFIC if scientific else _NUMBER).fullmatch(text):
         return math.nan
     value = float(text) + 0.0  # -0 is 0
     return value if math.fabs(value) <= _MAX_FLOAT32 else math.nan

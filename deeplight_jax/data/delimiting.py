@@ -8,7 +8,7 @@ from deeplight_jax.data.rawlines import MAX_LINE_BYTES
 
 _UNIT = 0x1F  # stands for the delimiter of other lines than tab-separated ones; there, a raw 0x1F becomes NUL
 _COMMA_TO_UNIT = bytes.maketrans(b",\x1f", b"\x1f\x00")
-_SPACE_TO_UNIT = bytes.maketrans(b" \x1f", b"\x1f\x00")
+_UNIT_TO_NUL = bytes.maketrans(b"\x1f", b"\x00")
 _QUOTED = re.compile(rb'"((?:[^"]|"")*)"|([^"\x1f]*)')
 _PLAINLY_QUOTED = re.compile(  # nothing within the quotes that needs them
     rb'(?>"[^"\x1f]*+"|[^"\x1f]*+)(?>\x1f"[^"\x1f]*+"|\x1f[^"\x1f]*+)*+'
@@ -44,10 +44,14 @@ def one_byte_delimiter(data: bytes, delimiter: bytes, quote: bool) -> tuple[int,
 
 
 def _one_hot_cells(data: bytes) -> bytes:
-    """libsvm's `LABEL INDEX:1 ...` without the 1s; other values keep a colon, by which they are refused."""
-    ended = re.sub(rb"[ \t]+\n", b"\n", data)
-    bare = re.sub(rb":1(?:\.0*)?(?=[ \n])", b"", ended)
-    return re.sub(rb"(?m)^-1(?= )", b"0", bare).translate(_SPACE_TO_UNIT)
+    """libsvm's `LABEL INDEX:1 ...`: each well-formed cell behind 0x1F, without its 1; a label -1 is 0.
+
+    What is not well formed keeps its space or colon, by which the line is refused.
+    """
+    text = re.sub(rb"(?m)^ | (?=\n)", b"", re.sub(rb"[ \t]+", b" ", data.translate(_UNIT_TO_NUL)))
+    text = re.sub(rb"(?m)^\+?([01])(?:\.0*)?(?= )", rb"\1", text)
+    text = re.sub(rb"(?m)^-1(?:\.0*)?(?= )", b"0", text)
+    return re.sub(rb" ([^ :\n]+):1(?:\.0*)?(?=[ \n])", b"\x1f\\1", text)
 
 
 def _split_quoted(line: bytes) -> list[bytes] | None:

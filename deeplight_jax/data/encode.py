@@ -175,7 +175,25 @@ def _count(task: _Task, directory: Path) -> tuple[Account, list[Vocabulary]]:
 
         _in_order(task.blocks("count"), parse, take, task.workers)
         account.check_some()
-        return account, day.vocabularies if day else [Vocabulary(*c.kept(recipe.min_count)) for c in counters]
+        if day:
+            return account, day.vocabularies
+        vocabularies = [Vocabulary(*c.kept(recipe.min_count)) for c in counters]
+        if recipe.delimiter == " ":
+            _check_positions(vocabularies)
+        return account, vocabularies
+
+
+def _check_positions(vocabularies: Sequence[Vocabulary]) -> None:
+    """Refuse libsvm rows whose indices are not always in the same order: a position would not be a field."""
+    seen: dict[bytes, int] = {}
+    for position, vocabulary in enumerate(vocabularies, start=1):
+        for value in vocabulary.values:
+            if value in seen:
+                raise DataError(
+                    f"index {value.decode()} stands at positions {seen[value]} and {position} of the lines; "
+                    "libsvm rows must hold one index a field, always in the same order"
+                )
+        seen |= dict.fromkeys(vocabulary.values, position)
 
 
 def _add(counters: Sequence[Counter], rows: Rows, counted: np.ndarray) -> None:

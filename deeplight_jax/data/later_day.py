@@ -39,6 +39,11 @@ def load_day(directory: Path, recipe: Recipe) -> Day:
     recipe = replace(recipe, **options)
     fields = tuple((f.name, f.kind) for f in prepared.schema.fields)
     if name != recipe.name or fields != recipe.fields:
+        if name == recipe.name and set(fields) == set(recipe.fields):
+            raise DataError(
+                f"{directory}: its fields come in another order ({', '.join(n for n, _ in fields)}); "
+                "write the raw files' columns in that order"
+            )
         odd = sorted({n for n, _ in set(fields) ^ set(recipe.fields)})
         raise DataError(
             f"{directory} was prepared by recipe {name} and does not fit {recipe.name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import os
 import zlib
@@ -59,6 +60,9 @@ def check_inputs(raw: Sequence[str | Path], *more: Sequence[str | Path]) -> list
         if isinstance(files, str | bytes | os.PathLike):
             raise DataError(f"raw files must be given as a list, not as the single path {files!r}")
     paths = [Path(p) for files in (raw, *more) for p in files]
+    for path in paths if more else []:
+        if paths.count(path) > 1:
+            raise DataError(f"{path} is given twice; its rows would stand in two splits")
     if not raw:
         raise DataError("no raw files given; name at least one")
     for path in paths:
@@ -141,10 +145,10 @@ def find_delimiter(data: bytes, recipe: Recipe) -> bytes:
 def _skip_header(path: Path, data: bytes, delimiter: bytes, recipe: Recipe) -> tuple[bytes, int]:
     """What stands behind the header, if there is one, and the number of its first line."""
     first, _, rest = data.partition(b"\n")
-    names = first.rstrip(b"\r").decode("utf-8", "replace").split(delimiter.decode())
-    if recipe.quote and delimiter == b",":
-        names = [n[1:-1] if len(n) > 1 and n[0] == n[-1] == '"' else n for n in names]
-    found, wanted = tuple(n.strip().lower() for n in names), tuple(n.lower() for n in recipe.columns)
+    names = header_names(first.rstrip(b"\r").decode("utf-8", "replace"), delimiter.decode(), recipe.quote)
+    lower = [n.lower() for n in recipe.columns]
+    fold = str.lower if len(set(lower)) == len(lower) else str  # case counts where names differ by it alone
+    found, wanted = tuple(map(fold, names)), tuple(map(fold, recipe.columns))
     if found == wanted:
         return rest, 2
     if not recipe.header:
@@ -157,8 +161,14 @@ def _skip_header(path: Path, data: bytes, delimiter: bytes, recipe: Recipe) -> t
     )
     raise DataError(
         f"{path} line 1: the header of recipe {recipe.name} is missing or differs: {what}; "
-        f"the first line must read {recipe.delimiter.join(recipe.columns)}"
+        f"the first line must read {delimiter.decode().join(recipe.columns)}"
     )
+
+
+def header_names(line: str, delimiter: str, quote: bool) -> list[str]:
+    """Column names of a header; `"` is resolved in comma-separated ones if `quote`, as in their rows."""
+    quoting = csv.QUOTE_MINIMAL if quote and delimiter == "," else csv.QUOTE_NONE
+    return [name.strip() for name in next(csv.reader([line], delimiter=delimiter, quoting=quoting), [""])]
 
 
 def printable(text: str, limit: int = 200) -> str:

@@ -5,6 +5,7 @@ A changed option is a changed recipe: `dataclasses.replace(CRITEO, min_count=4, 
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -16,6 +17,8 @@ Delimiter = Literal["auto", "\t", ",", " "]
 VocabScope = Literal["train", "all"]
 SPLITS = ("train", "valid", "test")
 TRAIN, VALID, TEST = range(3)
+_FILE_NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]*")  # a column's vocabulary is a file of its name
+_MAX_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Recipe:
       header: True: every file begins with a line that names `columns`, and a file without it is refused;
         False: a first line that names them is skipped where there is one.
       quote: read `"` around the cells of comma-separated files; in tab-separated files it is data always.
+      scientific: numbers may be written 1e-05, +3 or .5, too.
       numeric: "value" as above; "floor" rounds it down to an integer, as the authors' program does; "bucket"
         makes each numeric column a categorical field of these integers (missing is a value of its own).
       min_count: times a categorical value must be seen to get an id of its own.
@@ -59,6 +63,7 @@ class Recipe:
     delimiter: Delimiter = "auto"
     header: bool = False
     quote: bool = True
+    scientific: bool = False
     numeric: Numeric = "value"
     vocab_scope: VocabScope = "train"
     valid_fraction: float = 0.1
@@ -70,6 +75,12 @@ class Recipe:
 
         if len(set(self.columns)) != len(self.columns) or len(self.columns) < 2:
             raise refuse("columns", "name a label and at least one more column, each once")
+        for name in self.columns:
+            if not _FILE_NAME.fullmatch(name) or len(name.encode()) > _MAX_NAME_BYTES:
+                raise DataError(
+                    f"recipe {self.name}: column {name!r} cannot name a file; rename it: no / or \\, no "
+                    f"control characters, no leading dot, at most {_MAX_NAME_BYTES} bytes"
+                )
         if self.label not in self.columns:
             raise refuse("label", "it must be one of the columns")
         if not set(self.numeric_columns) <= set(self.columns) - {self.label}:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from deeplight_jax.data.rawlines import first_line
+from deeplight_jax.data.rawlines import first_line, header_names
 from deeplight_jax.data.recipes import Recipe
-from deeplight_jax.errors import DataError
+from deeplight_jax.errors import DataError, did_you_mean
 
 _ROLES = {"label": str, "numeric": list, "categorical": list, "split": str, "columns": list}
 _OPTIONS: dict[str, type] = {
@@ -17,8 +16,10 @@ _OPTIONS: dict[str, type] = {
     "min_count": int,
     "test_fraction": float,
     "valid_fraction": float,
+    "split_seed": int,
+    "vocab_scope": str,
 }
-_OPTIONS |= {"split_seed": int, "vocab_scope": str}
+_DEFAULTS = {"min_count": 1, "test_fraction": 0.1}
 _KEYS = {**_ROLES, **_OPTIONS}
 
 
@@ -33,7 +34,8 @@ def csv_recipe(columns: str | Path, raw: str | Path) -> Recipe:
       raw: the first raw file, whose header says how the columns follow each other.
 
     Raises:
-      DataError: a key or a column is unknown (the nearest known one is named), or of the wrong type.
+      DataError: a file cannot be read, or a key or a column is unknown (the nearest known one is named), of
+        the wrong type or without use.
     """
     path = Path(columns)
     given = _read(path)
@@ -42,7 +44,7 @@ def csv_recipe(columns: str | Path, raw: str | Path) -> Recipe:
     used = [given["label"], *numeric, *categorical, *filter(None, [given.get("split")])]
     for name in used:
         if name not in names:
-            raise DataError(f"{path}: {raw} has no column {name!r}{_nearest(name, names)}")
+            raise DataError(f"{path}: {raw} has no column {name!r}{did_you_mean(name, names)}")
         if used.count(name) > 1:
             raise DataError(f"{path}: column {name!r} is named twice; give it one role")
     return Recipe(
@@ -53,9 +55,8 @@ def csv_recipe(columns: str | Path, raw: str | Path) -> Recipe:
         ignored_columns=tuple(n for n in names if n not in used),
         split_column=given.get("split", ""),
         header="columns" not in given,
-        min_count=given.get("min_count", 1),
-        test_fraction=given.get("test_fraction", 0.1),
-        **{key: given[key] for key in _OPTIONS if key in given and key not in ("min_count", "test_fraction")},
+        scientific=True,
+        **{**_DEFAULTS, **{key: given[key] for key in _OPTIONS if key in given}},
     )
 
 
@@ -65,7 +66,7 @@ def libsvm_recipe(raw: str | Path) -> Recipe:
     Labels are 1 and 0 or -1. Fields are f1, f2, ... by position; an index is a value of its field.
 
     Raises:
-      DataError: the first line holds no index.
+      DataError: the file cannot be read, or its first line holds no index.
     """
     cells = first_line(Path(raw)).split()
     if len(cells) < 2 or not all(":" in cell for cell in cells[1:]):
@@ -83,12 +84,16 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not TOML: {error}") from error
     for key, value in given.items():
         if key not in _KEYS:
-            raise DataError(f"{path}: unknown key {key!r}{_nearest(key, list(_KEYS))}")
+            raise DataError(f"{path}: unknown key {key!r}{did_you_mean(key, _KEYS)}")
         if _KEYS[key] is float and type(value) is int:
             given[key] = value = float(value)
         if type(value) is not _KEYS[key] or (isinstance(value, list) and not _all_text(value)):
             kind = "a list of column names" if _KEYS[key] is list else f"a {_KEYS[key].__name__}"
             raise DataError(f"{path}: {key} = {value!r} must be {kind}")
+    if given.get("delimiter") == " ":
+        raise DataError(f'{path}: delimiter = " " is libsvm\'s; use "," or "\\t", or recipe libsvm')
+    if given.get("split") and {"test_fraction", "valid_fraction", "split_seed"} & set(given):
+        raise DataError(f"{path}: a split column names the splits; leave fractions and split_seed out")
     if "label" not in given:
         raise DataError(f'{path} names no label; write label = "COLUMN"')
     return given
@@ -102,9 +107,7 @@ def _header(raw: Path, delimiter: str) -> list[str]:
     line = first_line(raw)
     if delimiter == "auto":
         delimiter = "\t" if line.count("\t") > line.count(",") else ","
-    return [name.strip().strip('"') for name in line.split(delimiter)]
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; it has {', '.join(known)}"
+    names = header_names(line, delimiter, quote=True)
+    if repeated := sorted({n for n in names if names.count(n) > 1}):
+        raise DataError(f"{raw} line 1: column names repeat: {', '.join(map(repr, repeated))}; rename them")
+    return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,8 @@ def test_columns_named_for_files_without_a_header(tmp_path):
         ("label = ", "is not TOML"),
         ('label = "click"', "a column beside the label"),
         ('label = "click"\ncategorical = ["site"]\nmin_count = 0', "min_count = 0"),
+        ('label = "click"\ncategorical = ["site"]\ndelimiter = " "', "libsvm"),
+        ('label = "click"\ncategorical = ["site"]\nsplit = "fold"\ntest_fraction = 0.5', "names the splits"),
     ],
 )
 def test_mistakes_in_a_column_config_are_named(tmp_path, config, message):
@@ -103,6 +106,68 @@ def test_libsvm_with_a_file_for_each_split(tmp_path):
     assert data.split("test").ids[0, 0] == 0
 
 
+def test_libsvm_as_it_is_found(tmp_path):
+    """Plus signs, tabs, doubled spaces and CRLF are taken; what is not INDEX:1 is refused, not misread."""
+    good = "+1 3:1 9:1\r\n-1.0  4:1\t9:1 \r\n1.0 3:1.0 8:1\n+1 4:1 8:1\n"
+    bad = "0 3 9:1\n1 :1 9:1\n0:1 3:1 9:1\n1 3:2 9:1\n1 3:1:1 9:1\n-2 3:1 9:1\n1 3:1 9:1 7:1\n"
+    raw = write(tmp_path, "a.libsvm", good + bad)
+    recipe = replace(libsvm_recipe(raw), test_fraction=0.0, valid_fraction=0.0)
+    data = prepare(recipe, [raw], tmp_path / "data")
+    assert list(data.split("train").label) == [1, 0, 1, 1]
+    assert data.manifest["positives"]["train"] == 3
+    rejected = data.manifest["rejected"]["by_reason"]
+    assert rejected == {"column_count": 1, "bad_label": 1, "not_one_hot": 5}
+
+
+def test_libsvm_indices_in_changing_order_are_refused(tmp_path):
+    raw = write(tmp_path, "a", "1 3:1 9:1\n0 9:1 3:1\n" * 20)
+    with pytest.raises(DataError, match=r"index [39] stands at positions 1 and 2"):
+        prepare(libsvm_recipe(raw), [raw], tmp_path / "data")
+
+
+def test_numbers_as_other_programs_write_them(tmp_path):
+    texts = ["1e-05", "1E3", ".5", "5.", "+3", "-2.5e+1", "7"]
+    raw = write(tmp_path, "log.csv", "y,n,c\n" + "".join(f"1,{t},a\n" for t in texts) + "0,NA,a\n0,0x1,a\n")
+    config = write(
+        tmp_path, "c.toml", 'label = "y"\nnumeric = ["n"]\ncategorical = ["c"]\ntest_fraction = 0\n'
+    )
+    recipe = replace(csv_recipe(config, raw), valid_fraction=0.0)
+    data = prepare(recipe, [raw], tmp_path / "data")
+    numbers = np.array([float(t) for t in texts])
+    wanted = [np.log(x) ** 2 if x > 2 else x for x in numbers]
+    np.testing.assert_allclose(data.split("train").values[:, 0], wanted, rtol=1e-6)
+    assert data.manifest["rejected"]["by_reason"] == {"bad_number": 2}
+
+
+@pytest.mark.parametrize("name", ["site/domain", "../../pwned", "a\\b", ".hidden", "x" * 201])
+def test_a_column_cannot_name_a_file_elsewhere(tmp_path, name):
+    raw = write(tmp_path, "log.csv", f"y,{name}\n1,a\n")
+    config = write(tmp_path, "c.toml", f"label = 'y'\ncategorical = ['{name}']\n")
+    with pytest.raises(DataError, match="cannot name a file"):
+        csv_recipe(config, raw)
+
+
+def test_headers_with_quotes_case_and_order(tmp_path):
+    config = write(tmp_path, "c.toml", 'label = "y"\ncategorical = ["a", "A"]\ntest_fraction = 0\n')
+    one = write(tmp_path, "1.csv", 'y,"site,x",a,A\n1,"q,r",u,v\n')
+    data = prepare(csv_recipe(config, one), [one], tmp_path / "data")
+    assert [f.name for f in data.schema.fields] == ["a", "A"]
+    other = write(tmp_path, "2.csv", 'y,"site,x",A,a\n1,"q,r",u,v\n')
+    with pytest.raises(DataError, match=r"2\.csv line 1: .*'A' where 'a' is due .* y,site,x,a,A"):
+        prepare(csv_recipe(config, one), [one, other], tmp_path / "two")
+    with pytest.raises(DataError, match=r"its fields come in another order \(a, A\)"):
+        prepare(csv_recipe(config, other), [other], tmp_path / "day", vocab=tmp_path / "data")
+    twice = write(tmp_path, "3.csv", "y,n,n,a,A\n")
+    with pytest.raises(DataError, match=r"3\.csv line 1: column names repeat: 'n'"):
+        csv_recipe(config, twice)
+
+
+def test_a_file_cannot_stand_in_two_splits(tmp_path):
+    raw = write(tmp_path, "a", "1 3:1 9:1\n")
+    with pytest.raises(DataError, match="given twice"):
+        prepare(libsvm_recipe(raw), [raw], tmp_path / "data", test=[raw])
+
+
 def test_other_lines_are_not_taken_for_libsvm(tmp_path):
     with pytest.raises(DataError, match=r"line 1 is not libsvm's"):
         libsvm_recipe(write(tmp_path, "log.csv", LOG))
@@ -121,10 +186,10 @@ def test_files_beside_a_split_column_or_a_vocabulary_are_refused(tmp_path):
     raw, config = write(tmp_path, "log.csv", LOG), write(tmp_path, "columns.toml", COLUMNS)
     recipe = csv_recipe(config, raw)
     with pytest.raises(DataError, match="column fold names the splits"):
-        prepare(recipe, [raw], tmp_path / "data", test=[raw])
+        prepare(recipe, [raw], tmp_path / "data", test=[config])
     prepare(recipe, [raw], tmp_path / "data")
     with pytest.raises(DataError, match="are all test rows"):
-        prepare(recipe, [raw], tmp_path / "day2", vocab=tmp_path / "data", valid=[raw])
+        prepare(recipe, [raw], tmp_path / "day2", vocab=tmp_path / "data", valid=[config])
     day = prepare(recipe, [raw], tmp_path / "day2", vocab=tmp_path / "data")
     assert {name: split.rows for name, split in day.splits.items()} == {"test": 4}
 
@@ -136,6 +201,11 @@ def test_from_the_command_line(tmp_path, capsys):
     assert open_prepared(tmp_path / "data").manifest["recipe"]["name"] == "csv"
     assert main(["prepare", "csv", str(raw), "--out", str(tmp_path / "other")]) == 2
     assert "--columns" in capsys.readouterr().err
+    twice = ["--test", str(config), "--test-fraction", "0.5"]
+    assert main([*command, *twice]) == 2
+    assert "give one of them" in capsys.readouterr().err
+    assert main(["prepare", "synthetic", "--columns", str(config), "--out", str(tmp_path / "world")]) == 2
+    assert "leave columns out" in capsys.readouterr().err
     command[1] = "criteo"
     assert main(command) == 2
     assert "--columns describes csv files" in capsys.readouterr().err
