@@ -18,5 +18,5 @@ def get_config(arg: str = "deepfwfm") -> ConfigDict:
     config.model.embedding_dim = 20
     config.model.hidden = (300, 300, 300)
     config.optim.l2 = 6e-7
-    apply_argument(config, arg, num_fields=23)
+    apply_argument(config, arg)
     return config

@@ -14,26 +14,13 @@ Paper, 40.4M rows: dense log loss .3751, ROC AUC .7893, 31,208,053 parameters; D
 
 from ml_collections import ConfigDict
 
-from deeplight_jax import default_config, set_code, set_released
-from deeplight_jax.errors import ConfigError
+from deeplight_jax import apply_argument, default_config
 
 
 def get_config(arg: str = "paper") -> ConfigDict:
-    recipe, _, code = arg.partition(",")
     config = default_config().copy_and_resolve_references()
     config.model.embedding_dim = 20
     config.model.hidden = (300, 300, 300)
     config.optim.l2 = 6e-7
-    if code:
-        set_code(config, code)
-    if recipe == "released":
-        set_released(config)
-    elif recipe == "smoke":
-        config.model.hidden = (32, 32)
-        config.data.batch_size = 512
-        config.train.epochs = 2
-        config.sparsity.warmup_epochs = 1.0
-        config.sparsity.short_schedule = "rescale"
-    elif recipe != "paper":
-        raise ConfigError(f"avazu_deepfwfm: no recipe '{recipe}'; use paper, released or smoke")
+    apply_argument(config, arg)
     return config

@@ -14,23 +14,10 @@ Paper, 45.8M rows: dense log loss .4403, ROC AUC .8116, 13,739,321 parameters; D
 
 from ml_collections import ConfigDict
 
-from deeplight_jax import default_config, set_code, set_released
-from deeplight_jax.errors import ConfigError
+from deeplight_jax import apply_argument, default_config
 
 
 def get_config(arg: str = "paper") -> ConfigDict:
-    recipe, _, code = arg.partition(",")
     config = default_config().copy_and_resolve_references()  # the defaults are the paper's
-    if code:
-        set_code(config, code)
-    if recipe == "released":
-        set_released(config)
-    elif recipe == "smoke":
-        config.model.hidden = (32, 32)
-        config.data.batch_size = 512
-        config.train.epochs = 2
-        config.sparsity.warmup_epochs = 1.0
-        config.sparsity.short_schedule = "rescale"
-    elif recipe != "paper":
-        raise ConfigError(f"criteo_deepfwfm: no recipe '{recipe}'; use paper, released or smoke")
+    apply_argument(config, arg)
     return config

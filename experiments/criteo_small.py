@@ -5,11 +5,13 @@
         --config.data.dir=DATA
     deeplight table models --config experiments/criteo_small.py --data DATA --out RUNS --seeds 3
 
-Argument: as in `criteo_baselines.py`. Chosen by cross-validation within the rows that are not test rows; test
-is read once. What was tried, and our figures: benchmarks/RESULTS.md. What mattered: every value keeps an id;
-Adam's epsilon far above its default, so that a value seen twice moves little; strong L2 on the embeddings
-alone; first-order weights instead of field vectors in FwFM's linear term.
+Argument: as in `criteo_baselines.py`, the model first. Chosen by cross-validation within the rows that are
+not test rows (benchmarks/crossvalidate.py); test is read once. Figures: benchmarks/RESULTS.md. What mattered:
+every value keeps an id; Adam's epsilon far above its default, so that a value seen twice moves little; strong
+L2 on the embeddings alone; first-order weights instead of field vectors in FwFM's linear term.
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -33,14 +35,21 @@ def get_config(arg: str = "deepfwfm") -> ConfigDict:
     config.train.patience = 3
     config.train.keep = 1
     config.sparsity.damping_steps = 1.0  # targets are reached 458 steps behind the warm-up, in epoch 7 of 12
-    apply_argument(config, arg, num_fields=39)
-    if config.model.name == "lr":  # its table holds first-order weights, which want less decay
+    _adapt(config, arg.partition(",")[0])
+    apply_argument(config, arg)
+    return config
+
+
+def _adapt(config: Any, model: str) -> None:
+    if model == "lr":  # its table holds first-order weights, which want less decay
         config.optim.learning_rate = 3e-3
         config.optim.eps = 1e-4
         config.optim.l2 = 0.0
         config.optim.embedding_l2 = 1e-4
-    if config.model.name == "poly2":
+    elif model == "poly2":
         config.optim.embedding_l2 = 2e-2
-    if config.model.name == "ffm":  # one vector a value and field: 39 times the memory
+    elif model == "ffm":  # one vector a value and field: 39 times the memory
         config.model.embedding_dim = 4
-    return config
+    elif model == "autoint":
+        config.model.attention_layers = 2
+        config.model.attention_units = 8

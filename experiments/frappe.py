@@ -23,15 +23,16 @@ _DROPOUT = {"deepfm": 0.2, "nfm": 0.4, "xdeepfm": 0.2, "dcnv2": 0.4}
 
 
 def get_config(arg: str = "deepfwfm") -> ConfigDict:
+    name = arg.partition(",")[0]
     config = default_config().copy_and_resolve_references()
-    config.data.batch_size = 4096
     config.model.cin = (64,)
     config.model.cross_layers = 4
+    config.model.dropout = _DROPOUT.get(name, 0.2)
+    config.data.batch_size = 4096
+    config.optim.l2 = 0.0
+    config.optim.embedding_l2 = _L2.get(name, 0.05)
+    config.sparsity.short_schedule = "rescale"
     config.train.epochs = 50
     config.train.patience = 2
-    config.sparsity.short_schedule = "rescale"
-    apply_argument(config, arg, num_fields=10)
-    config.optim.l2 = 0.0
-    config.optim.embedding_l2 = _L2.get(config.model.name, 0.05)
-    config.model.dropout = _DROPOUT.get(config.model.name, 0.2)
+    apply_argument(config, arg)
     return config

@@ -12,7 +12,7 @@ import jax
 from deeplight_jax.config import Config, default_config, override
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.models import MODELS, abstract_params, build_model
+from deeplight_jax.models import abstract_params, build_model, check_name, with_widths
 
 
 class Convention(NamedTuple):
@@ -83,10 +83,8 @@ def multiply_adds(config: Config, schema: Schema) -> dict[str, int]:
     Raises:
       ConfigError: no model has that name.
     """
-    name = config.model.name
-    if name not in MODELS:
-        raise ConfigError(f"model.name={name!r} is not one of {', '.join(sorted(MODELS))}")
-    return {part: count for part, count in _PARTS[name](_Sizes(config, schema.num_fields)).items() if count}
+    sizes = _Sizes(with_widths(config, schema), schema.num_fields)
+    return {part: count for part, count in _PARTS[check_name(config)](sizes).items() if count}
 
 
 class _Sizes(NamedTuple):

@@ -20,12 +20,12 @@ def linear_term(e: jax.Array, v: jax.Array, field_weight: jax.Array | None = Non
     """FwFM's linear term sum_f w_f <e_f, v_f> (Pan et al. 2018; w_f is the released program's, else 1).
 
     Args:
-      e: f32[batch, field, dim].
+      e: float[batch, field, dim].
       v: f32[field, dim], one vector a field.
       field_weight: f32[field] or None.
 
     Returns:
-      f32[batch].
+      float[batch].
     """
     per_field = jnp.einsum("bfk,fk->bf", e, v.astype(e.dtype))
     weighted = per_field if field_weight is None else per_field * field_weight.astype(e.dtype)
@@ -95,11 +95,11 @@ def fwfm_pairs(e: jax.Array, r: jax.Array) -> jax.Array:
     """FwFM's sum_{i<j} R_ij <e_i, e_j> (Pan et al. 2018).
 
     Args:
-      e: f32[batch, field, dim].
+      e: float[batch, field, dim].
       r: f32[pair], in the order of `Schema.pairs`; or f32[field, field], of which 0.5(R_ij + R_ji) counts.
 
     Returns:
-      f32[batch].
+      float[batch].
 
     Cost:
       One [field, field] product a row, field^2 dim multiply-adds, instead of a gather of pairs.

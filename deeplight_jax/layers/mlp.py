@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +37,7 @@ def drop_units(x: jax.Array, rate: jax.Array, bits: jax.Array) -> jax.Array:
     """Inverted dropout: zero where bits / 2^32 < rate, the rest divided by 1 - rate.
 
     Args:
-      x: f32[...].
+      x: float[...].
       rate: f32[] in [0, 1), may be traced.
       bits: u32[...], uniform.
     """
@@ -108,6 +109,27 @@ class MLP(nn.Module):
         if self.output == "sum":
             return jnp.sum(x, axis=-1)
         return output_unit(x)
+
+
+def narrowed(inputs: int, hidden: tuple[int, ...], rate: float) -> tuple[int, ...]:
+    """Widths of the dense net that has as many parameters as the wide one pruned to `rate`; none below 1.
+
+    All layers shrink by one factor; biases and the output unit are not pruned, so they count in full (the
+    paper's Table 4, N-X).
+
+    Args:
+      inputs: values that the first layer reads.
+      hidden: units of the wide net's layers.
+      rate: in [0, 1).
+    """
+
+    def size(widths: tuple[int, ...], kept: float = 1.0) -> float:
+        weights = sum(a * b for a, b in pairwise((inputs, *widths)))
+        return weights * kept + sum(widths) + widths[-1]
+
+    wanted, first = size(hidden, 1 - rate), hidden[0]
+    candidates = (tuple(max(1, round(h * w / first)) for h in hidden) for w in range(1, first + 1))
+    return min(candidates, key=lambda widths: abs(size(widths) - wanted))
 
 
 def output_unit(x: jax.Array) -> jax.Array:

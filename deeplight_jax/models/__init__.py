@@ -14,7 +14,7 @@ from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError
 from deeplight_jax.layers.crossing import CIN, CrossNetwork, FieldAttention
 from deeplight_jax.layers.embedding import Embedding, HashedPairs
-from deeplight_jax.layers.mlp import MLP
+from deeplight_jax.layers.mlp import MLP, narrowed
 from deeplight_jax.layers.prunable import split_labels
 from deeplight_jax.models.deep import DCN, NFM, PNN, AutoInt, DeepFM, WideDeep, XDeepFM
 from deeplight_jax.models.deepfwfm import DeepFwFM
@@ -91,12 +91,42 @@ def build_model(config: Config, schema: Schema) -> nn.Module:
     """The configured model over a schema.
 
     Raises:
+      ConfigError: no model has that name, it needs more fields, or it has no net to make narrow.
+    """
+    name = check_name(config)
+    if schema.num_fields < 2 and name != "lr":
+        raise ConfigError(f"model {name} crosses fields, and the data has one; use model.name=lr")
+    return MODELS[name](Parts(with_widths(config, schema), schema))
+
+
+def check_name(config: Config) -> str:
+    """The configured model's name.
+
+    Raises:
       ConfigError: no model has that name.
     """
-    name = config.model.name
-    if name not in MODELS:
-        raise ConfigError(f"model.name={name!r} is not one of {', '.join(sorted(MODELS))}")
-    return MODELS[name](Parts(config, schema))
+    if config.model.name not in MODELS:
+        raise ConfigError(f"model.name={config.model.name!r} is not one of {', '.join(sorted(MODELS))}")
+    return config.model.name
+
+
+def with_widths(config: Config, schema: Schema) -> Config:
+    """The config with `model.narrow` carried out on `model.hidden`: the model's own net decides.
+
+    Raises:
+      ConfigError: the model has no net to make narrow.
+    """
+    rate = config.model.narrow
+    if not rate:
+        return config
+    wide = config.copy_and_resolve_references().unlock()
+    wide.model.narrow = 0.0
+    params, _ = abstract_params(build_model(wide, schema), schema)
+    if "hidden_0" not in params.get("deep", {}):
+        raise ConfigError(f"model.narrow={rate:g}, but model {config.model.name} has no hidden layer")
+    inputs = params["deep"]["hidden_0"]["kernel"].shape[0]
+    wide.model.hidden = narrowed(inputs, tuple(config.model.hidden), rate)
+    return wide
 
 
 def init_params(model: nn.Module, schema: Schema, key: jax.Array) -> tuple[Any, Labels]:

@@ -2,67 +2,80 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from itertools import pairwise
 
 from deeplight_jax.config import Config, set_code, set_released
-from deeplight_jax.errors import ConfigError
+from deeplight_jax.errors import ConfigError, did_you_mean
 from deeplight_jax.models import MODELS
 
+_WORDS = ("paper", "released", "smoke", "pairwise")
 
-def apply_argument(config: Config, argument: str, num_fields: int) -> None:
-    """Write what a config file's argument asks for into its config.
+
+def apply_argument(config: Config, argument: str) -> None:
+    """Write what a config file's argument asks for into its config; do so last, so that it stands.
 
     Args:
       config: unlocked; changed in place.
-      argument: parts between commas, taken from left to right: a model's name; a sparsity code
-        ("D90-R90-F40"); "N-90", a deep net so narrow that it has as many weights as one pruned by 90 %;
-        "E-40", embeddings 40 % shorter (both dense baselines of the paper's Table 4); "released", the
-        authors' settings.
-      num_fields: fields of the data, for "N-X".
+      argument: parts between commas, each at most once: a model's name; a sparsity code ("D90-R90-F40");
+        "N-90", a deep net so narrow that it has as many weights as one pruned by 90 %; "E-40", embeddings
+        40 % shorter (both dense baselines of the paper's Table 4); "pairwise", NFM as the paper's Table 3
+        counts it; "paper" (nothing to change), "released" (the authors' settings) or "smoke" (a small net,
+        two epochs).
 
     Raises:
-      ConfigError: a part is none of these; the nearest model is named.
+      ConfigError: a part is none of these (the nearest is named), comes twice, or means nothing to the model.
     """
     parts = [part for part in argument.split(",") if part]
-    for part in parts:
-        if part in MODELS:
+    kinds = [_kind(part) for part in parts]
+    for kind in set(kinds):
+        if kinds.count(kind) > 1:
+            twice = ", ".join(p for p, k in zip(parts, kinds, strict=True) if k == kind)
+            raise ConfigError(f"'{argument}' has more than one {kind}: {twice}; write one")
+    for part, kind in zip(parts, kinds, strict=True):
+        if kind == "model":
             config.model.name = part
-        elif found := re.fullmatch(r"E-(\d+(?:\.\d+)?)", part):
-            config.model.embedding_dim = max(
-                1, round(config.model.embedding_dim * (1 - _rate(part, found[1])))
-            )
-        elif found := re.fullmatch(r"N-(\d+(?:\.\d+)?)", part):
-            inputs = num_fields * config.model.embedding_dim
-            config.model.hidden = narrowed(inputs, tuple(config.model.hidden), _rate(part, found[1]))
-        elif re.match(r"[A-Z]\d", part):
+        elif kind == "sparsity code":
             set_code(config, part)
-        elif part != "released":
-            close = difflib.get_close_matches(part, MODELS, n=1, cutoff=0.5)
-            remedy = f"did you mean '{close[0]}'?" if close else f"models: {', '.join(MODELS)}"
-            raise ConfigError(f"'{part}' is no model, sparsity code, N-X, E-X or released; {remedy}")
+        elif kind == "N-X":
+            config.model.narrow = _rate(part)
+        elif kind == "E-X":
+            config.model.embedding_dim = max(1, round(config.model.embedding_dim * (1 - _rate(part))))
+    if "E-X" in kinds and config.model.name in ("lr", "poly2"):
+        raise ConfigError(f"'{argument}': model {config.model.name} has no embeddings to shorten")
+    if "pairwise" in parts:
+        if config.model.name != "nfm":
+            raise ConfigError(f"'{argument}': pairwise is NFM's, not model {config.model.name}'s")
+        config.model.nfm_pooling = "pairwise"
     if "released" in parts:
         set_released(config)
+    if "smoke" in parts:
+        _shrink(config)
 
 
-def narrowed(inputs: int, hidden: tuple[int, ...], rate: float) -> tuple[int, ...]:
-    """Widths of the dense net that has as many parameters as the wide one pruned to `rate`; none below 1.
-
-    All layers shrink by one factor; biases and the output unit are not pruned, so they count in full.
-    """
-
-    def size(widths: tuple[int, ...], kept: float = 1.0) -> float:
-        weights = sum(a * b for a, b in pairwise((inputs, *widths)))
-        return weights * kept + sum(widths) + widths[-1]
-
-    wanted = size(hidden, 1 - rate)
-    first = hidden[0]
-    candidates = (tuple(max(1, round(h * w / first)) for h in hidden) for w in range(1, first + 1))
-    return min(candidates, key=lambda widths: abs(size(widths) - wanted))
+def _kind(part: str) -> str:
+    """What a part is; each kind may stand once."""
+    if part in MODELS:
+        return "model"
+    if part in _WORDS:
+        return "pooling" if part == "pairwise" else "recipe"
+    if found := re.match(r"([NE])-\d", part):
+        return f"{found[1]}-X"
+    if re.match(r"[A-Z]\d", part):
+        return "sparsity code"
+    known = [*MODELS, *_WORDS]
+    raise ConfigError(f"'{part}' is no model, sparsity code, N-X, E-X or recipe{did_you_mean(part, known)}")
 
 
-def _rate(part: str, percent: str) -> float:
-    if float(percent) >= 100:
-        raise ConfigError(f"'{part}': the rate must be below 100")
-    return float(percent) / 100
+def _rate(part: str) -> float:
+    found = re.fullmatch(r"[NE]-(\d+(?:\.\d+)?)", part)
+    if not found or float(found[1]) >= 100:
+        raise ConfigError(f"'{part}': write {part[:2]} and a rate in percent, below 100")
+    return float(found[1]) / 100
+
+
+def _shrink(config: Config) -> None:
+    config.model.hidden = (32, 32)
+    config.data.batch_size = 512
+    config.train.epochs = 2
+    config.sparsity.warmup_epochs = 1.0
+    config.sparsity.short_schedule = "rescale"

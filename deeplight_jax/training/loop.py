@@ -82,6 +82,17 @@ def train(
     return _conclude(job, history, wall_s)
 
 
+def check(config: Config, workdir: str | Path, data: Prepared) -> None:
+    """Whether `train` could begin: what can be known of a run without any training.
+
+    Raises:
+      ConfigError: the config cannot be carried out on the data.
+      RunError: the directory belongs to another run.
+    """
+    _make_job(config, Path(workdir), data, lambda *_: None)
+    run.check_same(Path(workdir), config, data)
+
+
 def _make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) -> Job:
     plan = make_plan(config, data.split("train").rows)
     model = build_model(config, data.schema)

@@ -21,7 +21,8 @@ def coupled_adam(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
-    labels: Labels = None,
+    *,
+    labels: Labels,
 ) -> optax.GradientTransformation:
     """Adam on g + l2 w: the decay passes through Adam's moments (not AdamW), every parameter, every step.
 

@@ -31,6 +31,22 @@ def start(workdir: Path, config: Config, data: Prepared) -> None:
     Raises:
       RunError: the directory holds a run of another config or other data, or cannot be written.
     """
+    if check_same(workdir, config, data):
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_atomically(workdir / "data.json", json.dumps(identity(data), indent=1) + "\n")
+        write_atomically(workdir / "config.json", to_json(config))
+    except OSError as error:
+        raise RunError(f"cannot write to {workdir} ({error.strerror}); name another --workdir") from error
+
+
+def check_same(workdir: Path, config: Config, data: Prepared) -> bool:
+    """Whether the directory holds a run, which must be of this config and data.
+
+    Raises:
+      RunError: it holds a run of another config or other data.
+    """
     if (workdir / "config.json").exists():
         before = load_config_of(workdir)
         if config_hash(before) != config_hash(config):
@@ -42,13 +58,8 @@ def start(workdir: Path, config: Config, data: Prepared) -> None:
             raise RunError(
                 f"{workdir} was trained on other data than {data.directory}; use another --workdir"
             )
-        return
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(workdir / "data.json", json.dumps(identity(data), indent=1) + "\n")
-        write_atomically(workdir / "config.json", to_json(config))
-    except OSError as error:
-        raise RunError(f"cannot write to {workdir} ({error.strerror}); name another --workdir") from error
+        return True
+    return False
 
 
 def identity(data: Prepared) -> dict[str, Any]:

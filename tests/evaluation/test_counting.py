@@ -1,4 +1,4 @@
-"""Parameter counts of Table 3, and multiply-adds against an instrumented forward pass."""
+"""Parameter counts of Table 3; multiply-adds against kernels' shapes and by hand."""
 
 import jax
 import numpy as np
@@ -93,6 +93,27 @@ def test_kernels_of_the_deep_parts_are_used_as_often_as_counted(name, options):
         linear = [weights[key].size for key in ("v", "field_weight") if key in weights]
         assert found.get("linear", 0) == sum(linear)
     assert count_params(config, SMALL) == sum(x.size for x in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "pairs"),
+    [
+        ("fm", {}, 5 * 3 + 3 + 3),  # a square of each value, one of each sum, a half of each difference
+        ("deepfm", {}, 5 * 3 + 3 + 3),
+        ("nfm", {}, 5 * 3 + 3 + 3),
+        ("nfm", {"nfm_pooling": "pairwise"}, 10 * 3),  # an inner product of 3 values for each of 10 pairs
+        ("pnn", {}, 10 * 3),
+        ("ffm", {}, 10 * 3),
+        ("fmfm", {}, 10 * (3 * 3 + 3)),  # e_i M, then the inner product
+        ("poly2", {}, 10),
+        ("fwfm", {}, 10 * (3 + 1)),  # the inner product, times R_ij
+        ("lr", {}, 0),
+        ("widedeep", {}, 0),
+    ],
+)
+def test_pairs_by_hand(name, options, pairs):
+    """Five fields of three values make ten pairs."""
+    assert multiply_adds(small(name, **options), SMALL).get("pairs", 0) == pairs
 
 
 def test_papers_criteo_sizes():

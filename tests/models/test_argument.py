@@ -5,17 +5,22 @@ from pathlib import Path
 import pytest
 
 from deeplight_jax.config import default_config, load_config, validate
+from deeplight_jax.data.schema import Field, Schema
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.models import MODELS
-from deeplight_jax.models.argument import apply_argument, narrowed
+from deeplight_jax.evaluation.counting import multiply_adds
+from deeplight_jax.layers.mlp import narrowed
+from deeplight_jax.models import MODELS, abstract_params, build_model
+from deeplight_jax.models.argument import apply_argument
 from deeplight_jax.sweeping.paper import FIGURES, TABLES, table_entries
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SCHEMA = Schema(tuple(Field(f"c{i}", "categorical", 3) for i in range(39)))
+FILES = ["criteo_baselines.py", "avazu_baselines.py", "criteo_small.py", "frappe.py"]
 
 
-def applied(argument, num_fields=39):
+def applied(argument):
     config = default_config().copy_and_resolve_references()
-    apply_argument(config, argument, num_fields)
+    apply_argument(config, argument)
     validate(config)
     return config
 
@@ -35,15 +40,42 @@ def test_narrow_nets_keep_their_proportions():
     assert narrowed(10, (4, 4), 0.999) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "inputs"), [("deepfwfm", 390), ("nfm", 10), ("nfm,pairwise", 741), ("pnn", 1131)]
+)
+def test_a_narrow_net_is_as_large_as_a_pruned_one(name, inputs):
+    """N-90 follows what the model's own net reads; one unit more or less would miss the size by more."""
+    config = applied(f"{name},N-90")
+    params, _ = abstract_params(build_model(config, SCHEMA), SCHEMA)
+    kernels = [v["kernel"].shape for k, v in sorted(params["deep"].items()) if k.startswith("hidden")]
+    assert kernels[0][0] == inputs
+    wanted = (inputs * 400 + 2 * 400 * 400) / 10 + 4 * 400  # a tenth of the weights, all biases and outputs
+
+    def miss(width):
+        return abs(inputs * width + 2 * width * width + 4 * width - wanted)
+
+    width = kernels[0][1]
+    assert kernels == [(inputs, width), (width, width), (width, width)]
+    assert miss(width) <= min(miss(width - 1), miss(width + 1))
+    assert multiply_adds(config, SCHEMA)["deep"] < multiply_adds(applied(name), SCHEMA)["deep"] / 8
+
+
+def test_only_a_net_can_be_narrow():
+    with pytest.raises(ConfigError, match="model fm has no hidden layer"):
+        build_model(applied("fm,N-90"), SCHEMA)
+
+
 def test_parts_of_an_argument():
     config = applied("xdeepfm,D90-C50-F40")
     assert config.model.name == "xdeepfm"
     assert (config.sparsity.dnn, config.sparsity.cin, config.sparsity.embedding) == (0.9, 0.5, 0.4)
     assert applied("fm,E-40").model.embedding_dim == 6
-    assert applied("deepfwfm,N-90").model.hidden == narrowed(390, (400, 400, 400), 0.9)
+    assert applied("fm,smoke").data.batch_size == 512
+    assert applied("deepfwfm,paper").to_dict() == default_config().to_dict()
     released = applied("nfm,D90-F40,released")
     assert (released.model.nfm_pooling, released.model.dropout_steps) == ("pairwise", 100)
     assert released.sparsity.embedding == pytest.approx(0.444 * 0.9)
+    assert applied("lr,F40,released").sparsity.embedding == 0.4  # no D to follow
 
 
 @pytest.mark.parametrize(
@@ -52,7 +84,12 @@ def test_parts_of_an_argument():
         ("xdepfm", r"did you mean 'xdeepfm'\?"),
         ("N-100", "below 100"),
         ("Q90", "not a letter"),
-        ("?", "models: lr"),
+        ("?", "known: autoint"),
+        ("deepfwfm,D90,R90", "more than one sparsity code: D90, R90"),
+        ("fm,lr", "more than one model"),
+        ("paper,smoke", "more than one recipe"),
+        ("lr,E-40", "no embeddings to shorten"),
+        ("pnn,pairwise", "pairwise is NFM's"),
     ],
 )
 def test_mistakes_are_named(argument, message):
@@ -60,9 +97,7 @@ def test_mistakes_are_named(argument, message):
         applied(argument)
 
 
-@pytest.mark.parametrize(
-    "file", ["criteo_baselines.py", "avazu_baselines.py", "criteo_small.py", "frappe.py"]
-)
+@pytest.mark.parametrize("file", FILES)
 def test_every_row_of_every_table_loads(file):
     dataset = "avazu" if file.startswith("avazu") else "criteo"
     for table in TABLES:
@@ -77,6 +112,7 @@ def test_published_figures_stand_in_some_table():
     for dataset, figures in FIGURES.items():
         shown = {e.argument for table in TABLES for e in table_entries(table, dataset) if e.published}
         assert shown == set(figures)
+        assert not any(e.published for e in table_entries("3", dataset, compare=False))
 
 
 def test_unknown_tables_are_refused():

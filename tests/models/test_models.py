@@ -122,29 +122,50 @@ def test_labels_follow_the_papers_components():
     assert released["fwfm"]["v"] == "dnn"
 
 
-@pytest.mark.parametrize(
-    ("name", "path", "component"),
-    [
-        ("lr", ("weights", "table"), "embedding"),
-        ("poly2", ("pairs", "table"), "embedding"),
-        ("fm", ("weights", "table"), ""),
-        ("ffm", ("embedding", "table"), "embedding"),
-        ("fmfm", ("m",), "field"),
-        ("nfm", ("deep", "hidden_0", "kernel"), "dnn"),
-        ("pnn", ("deep", "hidden_1", "kernel"), "dnn"),
-        ("dcn", ("cross", "kernel_0"), "cross"),
-        ("dcn", ("output", "kernel"), ""),
-        ("dcnv2", ("cross", "kernel_1"), "cross"),
-        ("autoint", ("attention", "query_1"), "attention"),
-        ("xdeepfm", ("cin", "kernel_2"), "cin"),
-        ("xdeepfm", ("output", "kernel"), ""),
-    ],
-)
-def test_labels_of_other_components(name, path, component):
+_DEEP = {"deep/hidden_0/kernel": "dnn", "deep/hidden_1/kernel": "dnn"}
+_TABLE = {"embedding/table": "embedding"}
+_ATTENTION = [f"{name}_{i}" for name in ("query", "key", "value", "residual") for i in range(2)]
+PRUNABLE = {
+    "lr": {"weights/table": "embedding"},
+    "poly2": {"pairs/table": "embedding"},
+    "fm": _TABLE,
+    "ffm": _TABLE,
+    "fwfm": {**_TABLE, "fwfm/r": "field"},
+    "fmfm": {**_TABLE, "m": "field"},
+    "widedeep": {**_TABLE, **_DEEP},
+    "deepfm": {**_TABLE, **_DEEP},
+    "nfm": {**_TABLE, **_DEEP},
+    "pnn": {**_TABLE, **_DEEP},
+    "dcn": {**_TABLE, **_DEEP, "cross/kernel_0": "cross", "cross/kernel_1": "cross"},
+    "dcnv2": {**_TABLE, **_DEEP, "cross/kernel_0": "cross", "cross/kernel_1": "cross"},
+    "autoint": {**_TABLE, **{f"attention/{name}": "attention" for name in _ATTENTION}},
+    "xdeepfm": {**_TABLE, **_DEEP, **{f"cin/kernel_{i}": "cin" for i in range(3)}},
+    "deepfwfm": {**_TABLE, **_DEEP, "fwfm/r": "field"},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_prunable(name):
+    """These parameters and no other: no bias, no output unit, no first-order weight."""
     _, labels = abstract_params(build_model(config_of(name), SMALL), SMALL)
-    for key in path:
-        labels = labels[key]
-    assert labels == component
+    leaves = jax.tree_util.tree_leaves_with_path(labels)
+    found = {"/".join(key.key for key in path): code for path, code in leaves if code}
+    assert found == PRUNABLE[name]
+
+
+@pytest.mark.parametrize("name", [n for n, paths in PRUNABLE.items() if "deep/hidden_0/kernel" in paths])
+def test_every_deep_net_drops_units(name):
+    model, params, _ = made(name, SMALL)
+    ids, values = rows(SMALL, 6)
+
+    @jax.jit
+    def logits(seed, rate):
+        return model.apply({"params": params}, ids, values, rate, rngs={"dropout": jax.random.key(seed)})
+
+    without = model.apply({"params": params}, ids, values)
+    np.testing.assert_allclose(logits(0, 0.0), without, rtol=1e-5, atol=1e-6)
+    assert np.abs(logits(0, 0.5) - without).max() > 1e-3
+    assert np.abs(logits(0, 0.5) - logits(1, 0.5)).max() > 1e-3
 
 
 def test_bfloat16_compute_keeps_float32_weights():

@@ -15,7 +15,7 @@ def test_coupled_l2_passes_through_adams_moments():
     rng = np.random.default_rng(0)
     start = {name: rng.normal(size=5) for name in LABELS}
     gradients = [{name: rng.normal(size=5) for name in LABELS} for _ in range(7)]
-    optimizer = coupled_adam(LR, L2, EMBEDDING_L2, DNN_L2, B1, B2, EPS, LABELS)
+    optimizer = coupled_adam(LR, L2, EMBEDDING_L2, DNN_L2, B1, B2, EPS, labels=LABELS)
     params = {name: jnp.asarray(x, jnp.float32) for name, x in start.items()}
     state = optimizer.init(params)
     for gradient in gradients:
