@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = _parser().parse_known_args(argv)
     overrides = _overrides(arguments, rest)
     log = logging.getLogger("deeplight_jax")
+    log.setLevel(logging.INFO)
     log.handlers[:], log.propagate = [RichHandler(console=_ERR, show_path=False, show_time=False)], False
     try:
         arguments.run(arguments, overrides)
@@ -154,6 +155,7 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import prepared_table
 
+    _check_prepare(arguments)
     if arguments.recipe == "synthetic":
         world = World(rows=arguments.rows) if arguments.rows else World()
         _OUT.print(prepared_table(prepare_synthetic(arguments.out, world).manifest))
@@ -176,6 +178,17 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
             progress=lambda what, fraction: advance(what, round(100 * fraction), 100),
         )
     _OUT.print(prepared_table(data.manifest))
+
+
+def _check_prepare(arguments: argparse.Namespace) -> None:
+    """Refuse options that would mean nothing beside the others."""
+    if arguments.recipe == "synthetic":
+        for name in ("raw", "columns", "valid", "test", "vocab"):
+            if getattr(arguments, name):
+                raise DataError(f"the synthetic world is made, not read; leave {name} out")
+    for split in ("valid", "test"):
+        if getattr(arguments, split) and getattr(arguments, f"{split}_fraction") is not None:
+            raise DataError(f"--{split} names the rows, so --{split}-fraction draws none; give one of them")
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:
@@ -231,10 +244,12 @@ def _table(arguments: argparse.Namespace, overrides: list[str]) -> None:
     if arguments.seeds < 1:
         raise ConfigError(f"--seeds {arguments.seeds}: use 1 or more")
     data = open_prepared(arguments.data)
-    recipe = data.manifest.get("recipe", {}).get("name", "criteo")
+    recipe = data.manifest.get("recipe", {}).get("name", "synthetic")
     paper = arguments.paper or ("avazu" if recipe == "avazu" else "criteo")
-    entries = table_entries(arguments.table, paper)
+    entries = table_entries(arguments.table, paper, compare=bool(arguments.paper) or recipe == paper)
     file = arguments.config or f"experiments/{paper}_baselines.py"
+    if ":" in file:
+        raise ConfigError(f"--config {file}: name the file alone; the rows of the table are its arguments")
     with progress_bars(_ERR) as advance:
         lines = run_table(
             entries,
@@ -246,14 +261,21 @@ def _table(arguments: argparse.Namespace, overrides: list[str]) -> None:
             progress=advance,
         )
     if arguments.json:
-        sys.stdout.write(json.dumps({line.entry.argument: line.results for line in lines}) + "\n")
-        return
-    rows = data.split("train").rows
-    title = (
-        f"table {arguments.table}: ours on {arguments.data} ({recipe}, {rows:,} train rows, "
-        f"{arguments.seeds} seeds), the paper's on {paper}"
-    )
-    _OUT.print(paper_table(title, lines))
+        found = {e.argument: {"results": r, "failure": f, "paper": e.published and e.published._asdict()}
+                 for e, r, f in lines}  # fmt: skip
+        sys.stdout.write(json.dumps(found) + "\n")
+    else:
+        _OUT.print(paper_table(_table_title(arguments, recipe, data.split("train").rows), lines))
+    if failed := [line.entry.argument for line in lines if line.failure]:
+        raise DeeplightError(
+            f"{len(failed)} rows failed: {', '.join(failed)}; the same command tries them again"
+        )
+
+
+def _table_title(arguments: argparse.Namespace, recipe: str, rows: int) -> str:
+    seeds = "seed" if arguments.seeds == 1 else "seeds, mean ± standard deviation"
+    about = f"{recipe}, {rows:,} train rows, {arguments.seeds} {seeds}"
+    return f"table {arguments.table} on {arguments.data} ({about})"
 
 
 def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:

@@ -54,17 +54,16 @@ def paper_table(title: str, lines: Sequence[Line]) -> Table:
     """Our runs beside the paper's figures, a row a model; of several seeds mean and standard deviation."""
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
-    for heading in ("ROC AUC", "log loss", "parameters", "paper: ROC AUC", "log loss", "parameters"):
+    compared = any(line.entry.published for line in lines)
+    theirs = ("paper: ROC AUC", "log loss", "parameters") if compared else ()
+    for heading in ("ROC AUC", "log loss", "parameters", *theirs):
         table.add_column(heading, justify="right")
-    for entry, results in lines:
-        ours = (_spread(results, "roc_auc"), _spread(results, "log_loss"), _spread(results, "params_nonzero"))
-        paper = entry.published
-        theirs = (
-            ("-", "-", "-")
-            if paper is None
-            else (f"{paper.roc_auc:.4f}", f"{paper.log_loss:.4f}", f"{paper.params:,}")
-        )
-        table.add_row(entry.argument, *ours, *theirs)
+    for (argument, paper), results, failure in lines:
+        ours = [_spread(results, key) for key in ("roc_auc", "log_loss", "params_nonzero")]
+        cells = ["failed", "-", "-"] if failure else ours
+        if compared and paper:
+            cells += [f"{paper.roc_auc:.4f}", f"{paper.log_loss:.4f}", f"{paper.params:,}"]
+        table.add_row(argument, *cells, *["-"] * (3 if compared and not paper else 0))
     return table
 
 
@@ -72,7 +71,9 @@ def prepared_table(manifest: Mapping[str, Any]) -> Table:
     """Rows, fields and rejected lines of a prepared data set."""
     table = Table(title="prepared", title_justify="left", show_header=False)
     for split, rows in manifest["rows"].items():
-        table.add_row(f"{split} rows", f"{rows:,}")
+        clicks = manifest.get("positives", {}).get(split)
+        share = f" ({clicks / rows:.1%} clicks)" if clicks is not None and rows else ""
+        table.add_row(f"{split} rows", f"{rows:,}{share}")
     sizes = [field["size"] for field in manifest["schema"]]
     table.add_row("fields", f"{len(sizes)}")
     table.add_row("embedding rows", f"{sum(sizes):,}")
@@ -91,6 +92,8 @@ def _number(result: Mapping[str, Any], key: str, form: str) -> str:
 
 def _spread(results: Sequence[Mapping[str, Any]], key: str) -> str:
     values = [r[key] for r in results]
+    if not values:
+        return "-"
     if key == "params_nonzero":
         return f"{round(mean(values)):,}"
     return f"{mean(values):.4f}" + (f" ±{stdev(values):.4f}" if len(values) > 1 else "")
