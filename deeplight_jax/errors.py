@@ -18,3 +18,7 @@ class DataError(DeeplightError):
 
 class RunError(DeeplightError):
     """A run directory or a checkpoint in it is missing, damaged or belongs to another run."""
+
+
+class ArtifactError(DeeplightError):
+    """A model cannot be exported, or its artifact is missing, damaged or of another format."""
