@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deeplight_jax import serving as serving
     from deeplight_jax.config import default_config as default_config
     from deeplight_jax.config import load_config as load_config
     from deeplight_jax.config import parse_code as parse_code
@@ -58,10 +59,13 @@ _HOMES = {
     "training.loop": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+_ROOMS = ("serving",)  # reached as `dl.serving.load`
+__all__ = sorted([*_HOME_OF, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"deeplight_jax.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'deeplight_jax' has no attribute '{name}'")
     return getattr(import_module(f"deeplight_jax.{_HOME_OF[name]}"), name)
