@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from deeplight_jax.layers.prunable import split_labels as split_labels
     from deeplight_jax.models import build_model as build_model
     from deeplight_jax.models.argument import apply_argument as apply_argument
+    from deeplight_jax.serving.export import export as export
     from deeplight_jax.sparsity.components import Component as Component
     from deeplight_jax.sparsity.masks import apply_masks as apply_masks
     from deeplight_jax.sparsity.masks import select_masks as select_masks
@@ -51,6 +52,7 @@ _HOMES = {
     "layers.prunable": ("prunable", "split_labels"),
     "models": ("build_model",),
     "models.argument": ("apply_argument",),
+    "serving.export": ("export",),
     "sparsity.components": ("Component",),
     "sparsity.masks": ("apply_masks", "select_masks"),
     "sparsity.schedule": ("damped",),

@@ -24,12 +24,15 @@ class Engine:
       compact: its structure.
       about: where it comes from and what its certificate says.
       vocabularies: vocabulary files by categorical field.
+      forward: checked ids i32[row, categorical] and values f32[row, numeric] to logits f32[row].
+      path: what computes: "numpy".
     """
 
     compact: Compact
     about: Mapping[str, Any]
     vocabularies: Mapping[str, bytes]
-    _logits: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    forward: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    path: str = "numpy"
 
     @property
     def schema(self) -> Schema:
@@ -58,7 +61,7 @@ class Engine:
         check_arrays(self.schema, ids, values)
         check_cells(self.schema, ids, values)
         with np.errstate(over="ignore", invalid="ignore"):
-            out = self._logits(ids, values)
+            out = self.forward(ids, values)
         if (bad := np.flatnonzero(np.isnan(out))).size:
             raise DataError(f"row {bad[0]}: its logit is not a number; its values are too large for float32")
         return out
