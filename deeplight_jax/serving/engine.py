@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from deeplight_jax.data.schema import Schema
-from deeplight_jax.errors import DataError
-from deeplight_jax.serving import artifact
+from deeplight_jax.errors import ArtifactError, DataError
+from deeplight_jax.serving import artifact, native
 from deeplight_jax.serving.forward import forward
-from deeplight_jax.serving.structure import Compact
+from deeplight_jax.serving.structure import CACHE_LINE_BYTES, Compact
+
+_log = logging.getLogger(__name__)
+_Run = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A model ready to score.
+    """A model ready to score; threads may share it.
 
     Attributes:
       compact: its structure.
       about: where it comes from and what its certificate says.
       vocabularies: vocabulary files by categorical field.
-      forward: checked ids i32[row, categorical] and values f32[row, numeric] to logits f32[row].
-      path: what computes: "numpy".
+      path: what computes: "numpy", or a vector level of the native engine ("avx512", "avx2", "portable").
     """
 
     compact: Compact
     about: Mapping[str, Any]
     vocabularies: Mapping[str, bytes]
-    forward: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    path: str = "numpy"
+    path: str
+    _run: _Run
 
     @property
     def schema(self) -> Schema:
@@ -40,9 +44,7 @@ class Engine:
 
     def score(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Click probabilities f32[row]; see `logits`."""
-        z = self.logits(ids, values)
-        tail = np.exp(-np.abs(z))
-        return np.where(z >= 0, np.float32(1), tail) / (1 + tail)
+        return self._run(ids, values, True)
 
     def logits(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Logits of rows.
@@ -58,27 +60,101 @@ class Engine:
           DataError: wrong dtype or shape, an id outside its field, a value that is NaN or infinite, or so
             large that the logit is not a number. The first such row and its field are named.
         """
-        check_arrays(self.schema, ids, values)
-        check_cells(self.schema, ids, values)
-        with np.errstate(over="ignore", invalid="ignore"):
-            out = self.forward(ids, values)
-        if (bad := np.flatnonzero(np.isnan(out))).size:
-            raise DataError(f"row {bad[0]}: its logit is not a number; its values are too large for float32")
-        return out
+        return self._run(ids, values, False)
 
 
-def load(path: str | Path) -> Engine:
+def load(path: str | Path, level: str | None = None) -> Engine:
     """The engine of an artifact.
 
+    Args:
+      path: what `deeplight export` wrote.
+      level: "numpy", or a vector level of the native engine; by default the fastest that is there.
+
     Raises:
-      ArtifactError: the file is missing, damaged or of another format.
+      ArtifactError: the file is missing, damaged or of another format, or the level is not there.
     """
-    return build(artifact.load(path))
+    return build(artifact.load(path), level)
 
 
-def build(found: artifact.Artifact) -> Engine:
-    """The engine of an artifact in memory."""
-    return Engine(found.compact, found.about, found.vocabularies, forward(found.compact))
+def build(found: artifact.Artifact, level: str | None = None) -> Engine:
+    """The engine of an artifact in memory; see `load`."""
+    compact = replace(found.compact, table=_aligned(found.compact.table))
+    if level is None and not native.available():
+        _say_once()
+        level = "numpy"
+    if level == "numpy":
+        return Engine(compact, found.about, found.vocabularies, "numpy", _numpy_run(compact))
+    if not native.available():
+        raise ArtifactError(f"no level {level}: the native engine was not built; use numpy")
+    try:
+        score, used = native.load(compact, level)
+    except ValueError as error:
+        raise ArtifactError(f"{error}; levels: {', '.join(native.LEVELS)}, numpy") from error
+    return Engine(compact, found.about, found.vocabularies, used, _native_run(compact.schema, score))
+
+
+def _native_run(schema: Schema, score: Callable[..., int]) -> _Run:
+    """The native scorer, which checks rows itself; what it refuses is found again to be worded."""
+
+    def run(ids: np.ndarray, values: np.ndarray, probabilities: bool) -> np.ndarray:
+        try:
+            out = np.empty(len(ids), np.float32)
+            code = score(ids, values, out, probabilities)
+            if not code:
+                return out
+        except (TypeError, ValueError):  # of another dtype or shape, or not contiguous
+            check_arrays(schema, ids, values)
+            if not (ids.flags.c_contiguous and values.flags.c_contiguous):
+                return run(np.ascontiguousarray(ids), np.ascontiguousarray(values), probabilities)
+            raise
+        if code == native.OUT_OF_MEMORY:
+            raise MemoryError("no memory for a block of rows")
+        check_cells(schema, ids, values)
+        raise _overflow(out)
+
+    return run
+
+
+def _numpy_run(compact: Compact) -> _Run:
+    logits = forward(compact)
+
+    def run(ids: np.ndarray, values: np.ndarray, probabilities: bool) -> np.ndarray:
+        check_arrays(compact.schema, ids, values)
+        check_cells(compact.schema, ids, values)
+        with np.errstate(over="ignore", invalid="ignore"):
+            out = logits(ids, values)
+        if np.isnan(out).any():
+            raise _overflow(out)
+        if not probabilities:
+            return out
+        tail = np.exp(-np.abs(out))
+        return np.where(out >= 0, np.float32(1), tail) / (1 + tail)
+
+    return run
+
+
+def _overflow(logits: np.ndarray) -> DataError:
+    row = int(np.flatnonzero(np.isnan(logits))[0])
+    return DataError(f"row {row}: its logit is not a number; its values are too large for float32")
+
+
+@cache
+def _say_once() -> None:
+    _log.warning(
+        "the native engine was not built: scoring by NumPy, many times slower; install a C++ compiler and "
+        "this package again"
+    )
+
+
+def _aligned(table: np.ndarray) -> np.ndarray:
+    """The table where no row straddles cache lines."""
+    if table.ctypes.data % CACHE_LINE_BYTES == 0:
+        return table
+    memory = np.empty(table.nbytes + CACHE_LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE_BYTES
+    out = memory[start : start + table.nbytes].view(np.float32).reshape(table.shape)
+    out[:] = table
+    return out
 
 
 def check_arrays(schema: Schema, ids: np.ndarray, values: np.ndarray) -> None:

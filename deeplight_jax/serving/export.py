@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,7 @@ def verify(
     if engine.about["config_hash"] != config_hash(found.config) or engine.schema != found.schema:
         raise ArtifactError(f"{path} was not made from {workdir}: their configs or fields differ")
     certificate = certify(engine, found, rows, progress)
-    return Engine(
-        engine.compact, {**engine.about, "certificate": certificate}, engine.vocabularies, engine.forward
-    )
+    return replace(engine, about={**engine.about, "certificate": certificate})
 
 
 def _run_and_rows(workdir: str | Path, data: str | Path | None) -> tuple[Run, Prepared]:

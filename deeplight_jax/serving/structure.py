@@ -19,7 +19,8 @@ from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ArtifactError
 
 NetInput: TypeAlias = Literal["none", "inputs", "pooled", "products"]
-ROW_FLOATS = 16  # a table row is a multiple of this: whole cache lines of 64 bytes
+CACHE_LINE_BYTES = 64
+ROW_FLOATS = CACHE_LINE_BYTES // 4  # a table row is a multiple of this
 
 
 class Csr(NamedTuple):
