@@ -4,12 +4,12 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format lock clean
+.PHONY: help install quickstart test lint format native lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-$(READY): requirements.lock pyproject.toml
+$(READY): requirements.lock pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
@@ -31,6 +31,9 @@ lint: $(READY) ## ruff (format and lint) and pyright, as CI runs them
 format: $(READY) ## rewrite the sources as ruff likes them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+native: $(READY) ## the C++ engine, built again in place
+	$(BIN)/python setup.py --quiet build_ext --inplace --force
 
 lock: $(READY) ## resolve requirements.lock anew (every platform, Python 3.11-3.13, hashes, no hosts)
 	$(BIN)/python -m pip install --quiet uv

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deeplight_jax import serving as serving
     from deeplight_jax.config import default_config as default_config
     from deeplight_jax.config import load_config as load_config
     from deeplight_jax.config import parse_code as parse_code
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from deeplight_jax.layers.prunable import split_labels as split_labels
     from deeplight_jax.models import build_model as build_model
     from deeplight_jax.models.argument import apply_argument as apply_argument
+    from deeplight_jax.serving.export import export as export
     from deeplight_jax.sparsity.components import Component as Component
     from deeplight_jax.sparsity.masks import apply_masks as apply_masks
     from deeplight_jax.sparsity.masks import select_masks as select_masks
@@ -50,6 +52,7 @@ _HOMES = {
     "layers.prunable": ("prunable", "split_labels"),
     "models": ("build_model",),
     "models.argument": ("apply_argument",),
+    "serving.export": ("export",),
     "sparsity.components": ("Component",),
     "sparsity.masks": ("apply_masks", "select_masks"),
     "sparsity.schedule": ("damped",),
@@ -58,10 +61,13 @@ _HOMES = {
     "training.loop": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+_ROOMS = ("serving",)  # reached as `dl.serving.load`
+__all__ = sorted([*_HOME_OF, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return import_module(f"deeplight_jax.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'deeplight_jax' has no attribute '{name}'")
     return getattr(import_module(f"deeplight_jax.{_HOME_OF[name]}"), name)

@@ -23,6 +23,10 @@ class RunError(DeeplightError):
     """A run directory or a checkpoint in it is missing, damaged or belongs to another run."""
 
 
+class ArtifactError(DeeplightError):
+    """A model cannot be exported, or its artifact is missing, damaged or of another format."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     names = sorted(known)

@@ -10,6 +10,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # each room may import only what stands to its right
 ORDER = [
     "cli",
+    "cli_serving",
     "quickstart",
     "reporting",
     "sweeping",
@@ -79,6 +80,15 @@ def test_files_and_functions_stay_short(path: Path):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is too long"
+
+
+def test_serving_scores_without_jax():
+    import subprocess
+    import sys
+
+    code = "import sys, deeplight_jax as dl; dl.serving.load; import deeplight_jax.serving.scoring; "
+    code += "assert not {'jax', 'flax', 'ml_collections', 'orbax'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_import_is_light():

@@ -86,6 +86,27 @@ def prepared_table(manifest: Mapping[str, Any]) -> Table:
     return table
 
 
+def certificate_table(title: str, certificate: Mapping[str, Any], counts: Mapping[str, Any]) -> Table:
+    """An artifact's certificate, JAX beside the engine, and what is left of its model."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    table.add_column("JAX", justify="right")
+    table.add_column(f"engine ({certificate['path']})", justify="right")
+    for heading, key in (("ROC AUC", "roc_auc"), ("log loss", "log_loss")):
+        pair = certificate[key]
+        table.add_row(heading, *("-" if v is None else f"{v:.6f}" for v in (pair["jax"], pair["engine"])))
+    table.add_row("rows compared (real)", "", f"{certificate['rows']:,} ({certificate['real_rows']:,})")
+    table.add_row("  of them one by one", "", f"{certificate['single_rows']:,}")
+    table.add_row("largest error of a logit", "", f"{certificate['max_error']:.1e}")
+    table.add_row("mean error of a logit", "", f"{certificate['mean_error']:.1e}")
+    limit, largest = f"limit {certificate['limit']:.0e}", f"{certificate['max_relative_error']:.1e}"
+    table.add_row("error / max(1, |logit|)", limit, largest)
+    for part, found in counts.items():
+        numbers = found if isinstance(found, Sequence) else [found]
+        table.add_row(f"live {part}", "", " + ".join(f"{n:,}" for n in numbers) or "0")
+    return table
+
+
 def _number(result: Mapping[str, Any], key: str, form: str) -> str:
     return form.format(result[key]) if key in result else "-"
 

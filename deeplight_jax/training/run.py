@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplight_jax.config import Config, config_hash, flatten, from_json, to_json
+from deeplight_jax.data.identity import first_difference, identity
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
@@ -62,36 +63,16 @@ def check_same(workdir: Path, config: Config, data: Prepared) -> bool:
     return False
 
 
-def identity(data: Prepared) -> dict[str, Any]:
-    """What of a data set a model depends on: its schema and the meaning of its ids."""
-    digests = data.manifest["sha256"]
-    return {
-        "content_hash": data.content_hash,
-        "rows": data.split("train").rows if "train" in data.splits else 0,
-        "schema": data.schema.to_json(),
-        "vocabulary": {name: digest for name, digest in digests.items() if name.startswith("vocab/")},
-    }
-
-
 def check_fits(workdir: Path, data: Prepared) -> None:
     """Whether rows of `data` mean to a run's model what its training rows meant.
 
     Raises:
       RunError: fields or vocabularies differ; the first difference is named.
     """
-    ours, theirs = load_data_of(workdir), identity(data)
-    remedy = "encode the rows with `deeplight prepare ... --vocab` of the run's data"
-    for one, other in zip(ours["schema"], theirs["schema"], strict=False):
-        if one != other:
-            raise RunError(f"{data.directory}: field {other['name']} has {other['size']} rows, the run's "
-                           f"{one['name']} has {one['size']}; {remedy}")  # fmt: skip
-    if len(ours["schema"]) != len(theirs["schema"]):
+    if difference := first_difference(load_data_of(workdir), data, "the run"):
         raise RunError(
-            f"{data.directory} has {len(theirs['schema'])} fields, the run {len(ours['schema'])}; {remedy}"
+            f"{difference}; encode the rows with `deeplight prepare ... --vocab` of the run's data"
         )
-    for name in sorted(ours["vocabulary"].keys() | theirs["vocabulary"].keys()):
-        if ours["vocabulary"].get(name) != theirs["vocabulary"].get(name):
-            raise RunError(f"{data.directory / name} is not the run's vocabulary; {remedy}")
 
 
 def load_config_of(workdir: Path) -> Config:

@@ -1,0 +1,135 @@
+"""A served model as one safetensors file: arrays, vocabularies, and a description with a digest of each.
+
+safetensors does not notice a flipped bit, so the description holds the SHA-256 of every array, and its own
+stands beside it. Nothing in the file is ever run as code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from deeplight_jax.errors import ArtifactError
+from deeplight_jax.serving.structure import Compact, from_arrays, settings, to_arrays
+
+FORMAT = 1
+_KEY, _DIGEST = "deeplight", "deeplight.sha256"  # of the file's metadata
+_VOCABULARY = "vocab."  # in front of a field's name: its vocabulary file, u8[byte]
+
+
+class Artifact(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      compact: the structure, checked.
+      about: model, sparsity, counts, data identity, certificate and versions, as `save` was given them.
+      vocabularies: vocabulary files by categorical field, `value TAB count` lines in id order from 1 on; none
+        where the training data had none.
+    """
+
+    compact: Compact
+    about: Mapping[str, Any]
+    vocabularies: Mapping[str, bytes]
+
+
+def save(path: str | Path, artifact: Artifact) -> None:
+    """Write a file whole or not at all: under a temporary name, synchronised, renamed.
+
+    Raises:
+      ArtifactError: it cannot be written there.
+    """
+    path = Path(path)
+    arrays = {name: np.ascontiguousarray(a) for name, a in to_arrays(artifact.compact).items()}
+    for field, data in artifact.vocabularies.items():
+        arrays[_VOCABULARY + field] = np.frombuffer(data, np.uint8)
+    description = {
+        "format": FORMAT,
+        "structure": settings(artifact.compact),
+        "counts": artifact.compact.counts(),
+        "sha256": {name: _sha256(array) for name, array in arrays.items()},
+        "about": artifact.about,
+    }
+    text = json.dumps(description, allow_nan=False)
+    metadata = {_KEY: text, _DIGEST: hashlib.sha256(text.encode()).hexdigest()}
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        save_file(arrays, temporary, metadata)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ArtifactError(f"cannot write {path} ({error}); name another --out") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> Artifact:
+    """Read a file and check all of it.
+
+    Raises:
+      ArtifactError: it is missing, truncated, of another format, an array differs from its digest, or the
+        description does not fit the arrays.
+
+    Cost: a read and a SHA-256 of the whole file, about 1 s a GB.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            description = _description(metadata)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        _verify(description, arrays)
+        found = from_arrays(
+            description["structure"], {n: a for n, a in arrays.items() if not n.startswith(_VOCABULARY)}
+        )
+    except FileNotFoundError as error:
+        raise ArtifactError(f"no artifact {path}; `deeplight export` writes one") from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}; export the model again") from error
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} is damaged or no artifact of ours ({error}); export the model again"
+        ) from error
+    vocabularies = {
+        name.removeprefix(_VOCABULARY): array.tobytes()
+        for name, array in arrays.items()
+        if name.startswith(_VOCABULARY)
+    }
+    return Artifact(found, description["about"], vocabularies)
+
+
+def _description(metadata: Mapping[str, str]) -> dict[str, Any]:
+    if _KEY not in metadata:
+        raise ArtifactError("it holds no description of a deeplight model")
+    if hashlib.sha256(metadata[_KEY].encode()).hexdigest() != metadata.get(_DIGEST):
+        raise ArtifactError("its description is damaged (its SHA-256 differs)")
+    description = json.loads(metadata[_KEY])
+    if description["format"] != FORMAT:
+        raise ArtifactError(
+            f"it is of format {description['format']}, this version of deeplight_jax reads format {FORMAT}"
+        )
+    return description
+
+
+def _verify(description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    digests = description["sha256"]
+    if odd := sorted(digests.keys() ^ arrays.keys()):
+        raise ArtifactError(f"its arrays are not those of its description ({', '.join(odd[:3])})")
+    for name, array in arrays.items():
+        if _sha256(array) != digests[name]:
+            raise ArtifactError(f"its array {name} is damaged (its SHA-256 differs)")
+
+
+def _sha256(array: np.ndarray) -> str:
+    """Of dtype, shape and bytes."""
+    digest = hashlib.sha256(f"{array.dtype.str}{list(array.shape)}".encode())
+    digest.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return digest.hexdigest()

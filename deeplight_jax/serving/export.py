@@ -1,0 +1,114 @@
+"""A run into an artifact: compact its projected model, certify the engine, write the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deeplight_jax.config import config_hash
+from deeplight_jax.data.prepared import Prepared, open_prepared
+from deeplight_jax.errors import ArtifactError, DataError
+from deeplight_jax.evaluation.accounting import sparsity_report
+from deeplight_jax.evaluation.evaluate import Progress
+from deeplight_jax.serving import artifact
+from deeplight_jax.serving.certificate import certify
+from deeplight_jax.serving.compact import compact
+from deeplight_jax.serving.engine import Engine, build, load
+from deeplight_jax.training import run
+from deeplight_jax.training.inspect import Run, load_run
+from deeplight_jax.training.plan import targets
+
+
+def export(
+    workdir: str | Path,
+    out: str | Path,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Engine:
+    """Write a run's projected model as an artifact, if its certificate holds.
+
+    Args:
+      workdir: RUN or RUN@STEP.
+      out: file to write or replace.
+      data: rows to certify on, with the run's vocabularies; by default the run's own data.
+      progress: called while the JAX model scores.
+
+    Returns:
+      The engine of the file as it was read back; `about["certificate"]` holds what was compared.
+
+    Raises:
+      ArtifactError: the model has no compact form, the certificate fails, or the file cannot be written.
+      RunError: the run is missing or damaged, or the data was encoded with another vocabulary.
+      DataError: the data is missing or damaged.
+    """
+    found, rows = _run_and_rows(workdir, data)
+    structure = compact(found.config.model, found.schema, found.params)
+    about = _about(found, run.load_data_of(_directory(workdir)), rows)
+    vocabularies = _vocabularies(rows)
+    engine = build(artifact.Artifact(structure, about, vocabularies))
+    about["certificate"] = certify(engine, found, rows, progress)
+    artifact.save(out, artifact.Artifact(structure, about, vocabularies))
+    return load(out)
+
+
+def verify(
+    path: str | Path,
+    workdir: str | Path,
+    data: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Engine:
+    """Repeat an artifact's certificate against the run it was made from, at the step it was made from.
+
+    Returns:
+      The engine; `about["certificate"]` is the one found now.
+
+    Raises:
+      ArtifactError: the file is damaged, is of another model, or does not score as the run does.
+      RunError: the run or its checkpoint is missing or damaged.
+    """
+    engine = load(path)
+    step = "" if "@" in str(workdir) else f"@{engine.about['step']}"
+    found, rows = _run_and_rows(f"{workdir}{step}", data)
+    if engine.about["config_hash"] != config_hash(found.config) or engine.schema != found.schema:
+        raise ArtifactError(f"{path} was not made from {workdir}: their configs or fields differ")
+    certificate = certify(engine, found, rows, progress)
+    return replace(engine, about={**engine.about, "certificate": certificate})
+
+
+def _run_and_rows(workdir: str | Path, data: str | Path | None) -> tuple[Run, Prepared]:
+    found = load_run(workdir)
+    rows = open_prepared(data or found.config.data.dir, verify=found.config.data.verify)
+    run.check_fits(_directory(workdir), rows)
+    return found, rows
+
+
+def _directory(workdir: str | Path) -> Path:
+    return Path(str(workdir).partition("@")[0])
+
+
+def _about(found: Run, trained_on: Mapping[str, Any], rows: Prepared) -> dict[str, Any]:
+    return {
+        "model": found.config.model.to_dict(),
+        "sparsity": found.config.sparsity.to_dict(),
+        "config_hash": config_hash(found.config),
+        "step": found.step,
+        "parameters": sparsity_report(found.params, found.labels, targets(found.plan)),
+        "data": {**trained_on, "recipe": rows.manifest.get("recipe")},
+        "versions": run.versions(),
+    }
+
+
+def _vocabularies(rows: Prepared) -> dict[str, bytes]:
+    """Vocabulary files by categorical field, as their digests in the manifest say."""
+    found = {}
+    for field in rows.schema.categorical:
+        name = f"vocab/{field.name}.txt"
+        if name not in rows.manifest["sha256"]:
+            continue  # synthetic rows have no values, only ids
+        found[field.name] = (rows.directory / name).read_bytes()
+        if hashlib.sha256(found[field.name]).hexdigest() != rows.manifest["sha256"][name]:
+            raise DataError(f"{rows.directory / name} is damaged; prepare the data again")
+    return found

@@ -1,0 +1,289 @@
+// One vector level's kernels: included by level_*.cpp, in a namespace of its own, with DL_BYTES set to the
+// level's native vector width. Wider vectors than the native ones would be lowered through memory.
+
+typedef float vec __attribute__((vector_size(DL_BYTES)));
+typedef float unaligned __attribute__((vector_size(DL_BYTES), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(DL_BYTES)));
+constexpr int kLanes = DL_BYTES / 4;
+
+static inline vec load(const float *p) { return *reinterpret_cast<const unaligned *>(p); }
+static inline void store(float *p, vec x) { *reinterpret_cast<unaligned *>(p) = x; }
+static inline vec relu(vec x) { return vec{} > x ? vec{} : x; }  // NaN stays NaN
+
+static inline vec only(vec x, const int32_t *mask) {
+  return reinterpret_cast<vec>(reinterpret_cast<ints>(x) & reinterpret_cast<ints>(load(reinterpret_cast<const float *>(mask))));
+}
+
+template <int H, int... I>
+static inline vec halve(vec x, std::integer_sequence<int, I...>) {
+  return x + __builtin_shufflevector(x, x, ((I + H) % kLanes)...);
+}
+
+template <int H = kLanes / 2>
+static inline float sum(vec x) {
+  x = halve<H>(x, std::make_integer_sequence<int, kLanes>{});
+  if constexpr (H > 1)
+    return sum<H / 2>(x);
+  else
+    return x[0];
+}
+
+// One step of a square transposition: swaps the off-diagonal blocks of H lanes of two rows.
+template <int H, int... I>
+static inline void swap_blocks(vec &a, vec &b, std::integer_sequence<int, I...>) {
+  const vec low = __builtin_shufflevector(a, b, (I & H ? kLanes + I - H : I)...);
+  b = __builtin_shufflevector(a, b, (I & H ? kLanes + I : I + H)...);
+  a = low;
+}
+
+template <int H>
+static inline void transpose(vec (&x)[kLanes]) {
+  for (int i = 0; i < kLanes; i++)
+    if (!(i & H)) swap_blocks<H>(x[i], x[i + H], std::make_integer_sequence<int, kLanes>{});
+  if constexpr (H > 1) transpose<H / 2>(x);
+}
+
+// Asks for table rows ahead of their use, a few at a time.
+struct Ahead {
+  const Plan &m;
+  const int32_t *ids;
+  int left, field;
+
+  void some(int count) {
+    for (; count > 0 && left > 0; count--, left--) {
+      const float *row = m.table + (m.offsets[field] + *ids++) * m.width;
+      for (int i = 0; i <= m.dim; i += 16) __builtin_prefetch(row + i);
+      if (++field == m.categorical) field = 0;
+    }
+  }
+};
+
+// kTogether units, U at a time, on NV vectors of rows of the block.
+template <int NV, int U>
+static inline void units(const int32_t *at, const float *weight, const float *bias, int length, const float *x,
+                         float *out) {
+  for (int first = 0; first < kTogether; first += U) {
+    vec acc[U][NV];
+    for (int u = 0; u < U; u++)
+      for (int v = 0; v < NV; v++) acc[u][v] = bias[first + u] - vec{};
+    for (int e = first; e < length * kTogether; e += kTogether)
+      for (int u = 0; u < U; u++) {
+        const float *column = x + static_cast<ptrdiff_t>(at[e + u]) * (NV * kLanes);
+        for (int v = 0; v < NV; v++) acc[u][v] += weight[e + u] * load(column + v * kLanes);
+      }
+    for (int u = 0; u < U; u++)
+      for (int v = 0; v < NV; v++) store(out + ((first + u) * NV + v) * kLanes, relu(acc[u][v]));
+  }
+}
+
+template <int NV>
+static void hidden(const Groups &g, const float *x, float *out, Ahead &ahead) {
+  const int count = g.count(), share = ahead.left / count + 1;
+  for (int i = 0; i < count; i++) {
+    const ptrdiff_t start = static_cast<ptrdiff_t>(g.starts[i]) * kTogether;
+    ahead.some(share);
+    units<NV, DL_UNITS>(&g.indices[start], &g.values[start], &g.bias[i * kTogether],
+                        g.starts[i + 1] - g.starts[i], x, out + i * kTogether * (NV * kLanes));
+  }
+}
+
+// Inputs z [input, row] of the block, and what table and values add to the logits.
+template <int NV>
+static void gather(const Plan &m, const int32_t *ids, const float *values, int rows, float *z, vec (&acc)[NV]) {
+  constexpr int kRows = NV * kLanes;
+  for (int i = 0; i < m.numeric; i++) {
+    float *column = z + i * kRows;
+    for (int r = 0; r < kRows; r++) column[r] = values[(r < rows ? r : rows - 1) * m.numeric + i];
+    const float weight = m.table[static_cast<ptrdiff_t>(i) * m.width + m.dim];
+    for (int v = 0; v < NV; v++) acc[v] += weight * load(column + v * kLanes);
+  }
+  for (int c = 0; c < m.categorical; c++) {
+    float *field = z + (m.numeric + c * m.dim) * kRows;
+    for (int v = 0; v < NV; v++) {
+      const float *row[kLanes];
+      for (int j = 0; j < kLanes; j++) {
+        const int r = v * kLanes + j;
+        row[j] = m.table + (m.offsets[c] + ids[(r < rows ? r : rows - 1) * m.categorical + c]) * m.width;
+      }
+      for (int first = 0; first <= m.dim; first += kLanes) {
+        vec x[kLanes];
+        for (int j = 0; j < kLanes; j++) x[j] = load(row[j] + first);
+        transpose<kLanes / 2>(x);
+        for (int j = 0; j < kLanes; j++)
+          if (first + j < m.dim)
+            store(field + (first + j) * kRows + v * kLanes, x[j]);
+          else if (first + j == m.dim)
+            acc[v] += x[j];
+      }
+    }
+  }
+}
+
+// FM's pairs pooled by dimension [dim, row]: half of (sum e)^2 - sum e^2.
+template <int NV>
+static void pool(const Plan &m, const float *z, float *out) {
+  constexpr int kRows = NV * kLanes;
+  for (int d = 0; d < m.dim; d++)
+    for (int v = 0; v < NV; v++) {
+      vec total{}, squares{};
+      for (int i = 0; i < m.numeric; i++) {
+        const vec e = m.table[static_cast<ptrdiff_t>(i) * m.width + d] * load(z + i * kRows + v * kLanes);
+        total += e, squares += e * e;
+      }
+      for (int c = 0; c < m.categorical; c++) {
+        const vec e = load(z + (m.numeric + c * m.dim + d) * kRows + v * kLanes);
+        total += e, squares += e * e;
+      }
+      store(out + d * kRows + v * kLanes, 0.5f * (total * total - squares));
+    }
+}
+
+// Value d of a field's embedding, for rows of the block.
+template <int NV>
+static inline vec value(const Plan &m, const float *z, int field, int d, int v) {
+  constexpr int kRows = NV * kLanes;
+  if (field >= m.numeric) return load(z + (m.numeric + (field - m.numeric) * m.dim + d) * kRows + v * kLanes);
+  return m.table[static_cast<ptrdiff_t>(field) * m.width + d] * load(z + field * kRows + v * kLanes);
+}
+
+// <e_i, e_j> of the field pairs that the net reads, [product, row].
+template <int NV>
+static void multiply(const Plan &m, const float *z, float *out) {
+  for (size_t p = 0; p < m.products.size() / 2; p++)
+    for (int v = 0; v < NV; v++) {
+      vec total{};
+      for (int d = 0; d < m.dim; d++)
+        total += value<NV>(m, z, m.products[2 * p], d, v) * value<NV>(m, z, m.products[2 * p + 1], d, v);
+      store(out + p * NV * kLanes + v * kLanes, total);
+    }
+}
+
+template <int NV>
+static void block_of(const Plan &m, float *scratch, const int32_t *ids, const float *values, int rows,
+                     const int32_t *next, int next_rows, float *logits) {
+  constexpr int kRows = NV * kLanes;
+  float *z = scratch, *pooled = z + m.inputs * kRows;
+  float *products = pooled + m.dim * kRows, *one = products + m.products.size() / 2 * kRows;
+  float *other = one + (m.widest + kTogether) * kRows;
+  Ahead ahead{m, next, next_rows * m.categorical, 0};
+  vec acc[NV];
+  for (int v = 0; v < NV; v++) acc[v] = m.bias - vec{};
+  gather<NV>(m, ids, values, rows, z, acc);
+  for (size_t q = 0; q < m.q_row.size(); q++) {
+    vec t[NV] = {};
+    for (int e = m.quadratic.indptr[q]; e < m.quadratic.indptr[q + 1]; e++)
+      for (int v = 0; v < NV; v++)
+        t[v] += m.quadratic.values[e] * load(z + (m.quadratic.indices[e] * NV + v) * kLanes);
+    for (int v = 0; v < NV; v++) acc[v] += t[v] * load(z + (m.q_row[q] * NV + v) * kLanes);
+  }
+  if (m.all_pairs || m.net_input == DL_NET_POOLED) pool<NV>(m, z, pooled);
+  if (m.all_pairs)
+    for (int d = 0; d < m.dim; d++)
+      for (int v = 0; v < NV; v++) acc[v] += load(pooled + d * kRows + v * kLanes);
+  if (m.net_input == DL_NET_PRODUCTS) multiply<NV>(m, z, products);
+  const float *x = m.net_input == DL_NET_POOLED ? pooled : m.net_input == DL_NET_PRODUCTS ? products : z;
+  for (const Layer &layer : m.layers) {
+    float *out = x == one ? other : one;
+    hidden<NV>(layer.together, x, out, ahead);
+    x = out;
+  }
+  const int last = m.layers.empty() ? m.net_inputs : m.layers.back().units;
+  for (int u = 0; u < last; u++)
+    for (int v = 0; v < NV; v++) acc[v] += m.output[u] * load(x + u * kRows + v * kLanes);
+  ahead.some(ahead.left);
+  for (int v = 0; v < NV; v++)
+    for (int j = 0; j < kLanes && v * kLanes + j < rows; j++) logits[v * kLanes + j] = acc[v][j];
+}
+
+static void block(const Plan &m, float *scratch, const int32_t *ids, const float *values, int rows,
+                  const int32_t *next, int next_rows, float *logits) {
+  if (rows <= kBlock / 2)
+    block_of<kBlock / 2 / kLanes>(m, scratch, ids, values, rows, next, next_rows, logits);
+  else
+    block_of<kBlock / kLanes>(m, scratch, ids, values, rows, next, next_rows, logits);
+}
+
+// Scalar on purpose: kChains sums at a time keep the processor's load ports busy, which its vector gathers do not.
+DL_SCALAR static void hidden_single(const Layer &layer, const float *x, float *out) {
+  const Groups &g = layer.alone;
+  const int32_t *at = g.indices.data();
+  const float *weight = g.values.data(), *bias = g.bias.data();
+  for (int i = 0, count = g.count(); i < count; i++) {
+    float acc[kChains];
+    for (int u = 0; u < kChains; u++) acc[u] = bias[i * kChains + u];
+    for (int e = g.starts[i + 1] - g.starts[i]; e > 0; e--, at += kChains, weight += kChains)
+      for (int u = 0; u < kChains; u++) acc[u] += weight[u] * x[at[u]];
+    for (int u = 0; u < kChains; u++) out[i * kChains + u] = 0 > acc[u] ? 0 : acc[u];  // NaN stays NaN
+  }
+  for (int u = 0; u < kChains; u++) out[g.count() * kChains + u] = 0;  // what whole vectors of outputs read
+}
+
+// Pairs and crosses of a single row, whose embeddings stand `width` apart with zeros behind their values.
+static float single_pairs(const Plan &m, const float *z, vec &acc) {
+  float rest = 0;
+  for (size_t p = 0; p < m.pairs.size() / 2; p++)
+    for (int i = 0; i < m.dim; i += kLanes)
+      acc += load(&m.pair_values[p * m.width + i]) * load(z + m.single_field(m.pairs[2 * p]) + i) *
+             load(z + m.single_field(m.pairs[2 * p + 1]) + i);
+  for (size_t c = 0; c < m.crossed.size() / 2; c++)
+    for (int i = 0; i < m.dim; i += kLanes)
+      acc += z[m.crossed[2 * c]] * load(&m.crossed_values[c * m.width + i]) *
+             load(z + m.single_field(m.crossed[2 * c + 1]) + i);
+  for (size_t q = 0; q < m.rest_row.size(); q++)
+    for (int e = m.rest.indptr[q]; e < m.rest.indptr[q + 1]; e++)
+      rest += z[m.rest_row[q]] * m.rest.values[e] * z[m.rest.indices[e]];
+  return rest;
+}
+
+static void pool_single(const Plan &m, const float *z, float *out) {
+  for (int i = 0; i < m.width; i += kLanes) {
+    vec total{}, squares{};
+    for (int f = 0; f < m.numeric; f++) {
+      const vec e = only(z[f] * load(m.table + static_cast<ptrdiff_t>(f) * m.width + i), &m.embedding_mask[i]);
+      total += e, squares += e * e;
+    }
+    for (int c = 0; c < m.categorical; c++) {
+      const vec e = load(z + m.single_field(c) + i);
+      total += e, squares += e * e;
+    }
+    store(out + i, 0.5f * (total * total - squares));
+  }
+}
+
+static void single(const Plan &m, float *scratch, const int32_t *ids, const float *values, float *logit) {
+  if (m.net_input == DL_NET_PRODUCTS) return block(m, scratch, ids, values, 1, ids, 0, logit);
+  Ahead{m, ids, m.categorical, 0}.some(m.categorical);
+  float *z = scratch, *pooled = z + m.single_field(m.categorical), *one = pooled + m.width;
+  float *other = one + m.widest + 16, total = m.bias;
+  for (int i = 0; i < m.numeric; i++) {
+    z[i] = values[i];
+    total += values[i] * m.table[static_cast<ptrdiff_t>(i) * m.width + m.dim];
+  }
+  vec acc{};
+  for (int c = 0; c < m.categorical; c++) {
+    const float *row = m.table + (m.offsets[c] + ids[c]) * m.width;
+    for (int i = 0; i < m.width; i += kLanes) {
+      const vec x = load(row + i);
+      store(z + m.single_field(c) + i, only(x, &m.embedding_mask[i]));
+      acc += only(x, &m.linear_mask[i]);
+    }
+  }
+  total += single_pairs(m, z, acc);
+  if (m.all_pairs || m.net_input == DL_NET_POOLED) pool_single(m, z, pooled);
+  if (m.all_pairs)
+    for (int d = 0; d < m.dim; d++) total += pooled[d];
+  const float *x = m.net_input == DL_NET_POOLED ? pooled : z;
+  for (const Layer &layer : m.layers) {
+    float *out = x == one ? other : one;
+    hidden_single(layer, x, out);
+    x = out;
+  }
+  if (m.layers.empty()) {
+    for (int u = 0; u < m.net_inputs; u++)
+      total += m.output[u] * x[m.net_input == DL_NET_INPUTS ? m.single_input(u) : u];
+  } else {
+    const int count = m.layers.back().alone.count() * kChains;
+    for (int i = 0; i < count; i += kLanes) acc += load(&m.output[i]) * load(x + i);
+  }
+  *logit = total + sum(acc);
+}

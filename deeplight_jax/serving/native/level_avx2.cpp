@@ -1,0 +1,31 @@
+// The kernels for vectors of 256 bits.
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "deeplight.h"
+#include "plan.hpp"
+
+#if defined(__x86_64__)
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+#define DL_BYTES 32
+#define DL_UNITS 2
+
+namespace deeplight {
+namespace avx2 {
+#include "kernel.hpp"
+}  // namespace avx2
+const Level kAvx2 = {"avx2", avx2::block, avx2::single};
+}  // namespace deeplight
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

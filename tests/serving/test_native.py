@@ -1,0 +1,170 @@
+"""The native engine scores as NumPy does, at every vector level, alone, in blocks and from C."""
+
+import logging
+import math
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from levels import NATIVE_LEVELS
+from random_models import CASES, MIXED, SCHEMAS, config_of, random_params, random_rows, schema_of
+
+from deeplight_jax.errors import ArtifactError
+from deeplight_jax.serving import engine as engines
+from deeplight_jax.serving import native
+from deeplight_jax.serving.artifact import Artifact
+from deeplight_jax.serving.compact import compact
+from deeplight_jax.serving.engine import build
+
+SOURCES = Path(native.__file__).parent
+EXAMPLE = Path(__file__).parents[2] / "examples/score.c"
+needs_native = pytest.mark.skipif(not native.available(), reason="the native engine was not built")
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which("cc") and shutil.which("c++")), reason="no C and C++ compiler"
+)
+SHARES = st.sampled_from([0.0, 0.1, 0.5, 1.0])
+
+
+def artifact_of(name="deepfwfm", schema=MIXED, seed=0, kept=0.5, **options):
+    params = random_params(name, schema, seed, {"dnn": kept, "embedding": 0.7, "field": kept}, **options)
+    return Artifact(compact(config_of(name, **options).model, schema, params), {}, {})
+
+
+@needs_native
+@pytest.mark.parametrize("level", NATIVE_LEVELS)
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+@settings(max_examples=12)
+@given(
+    schema=st.sampled_from(sorted(SCHEMAS)),
+    kept=st.fixed_dictionaries(dict.fromkeys(("dnn", "field", "embedding"), SHARES)),
+    seed=st.integers(0, 2**31),
+    rows=st.sampled_from([1, 2, 3, 4, 15, 16, 17, 31, 32, 33, 64, 100]),
+)
+def test_every_level_scores_as_numpy(level, name, options, schema, kept, seed, rows):
+    fields = SCHEMAS[schema]
+    made = compact(
+        config_of(name, **options).model, fields, random_params(name, fields, seed, kept, **options)
+    )
+    ids, values = random_rows(fields, rows, seed)
+    wanted = build(Artifact(made, {}, {}), "numpy").logits(ids, values)
+    found = build(Artifact(made, {}, {}), level)
+    assert found.path == level
+    np.testing.assert_allclose(found.logits(ids, values), wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found.score(ids, values), 1 / (1 + np.exp(-wanted)), rtol=2e-5, atol=1e-6)
+
+
+@needs_native
+@pytest.mark.parametrize("level", NATIVE_LEVELS)
+def test_wide_nets_of_many_fields(level):
+    schema = schema_of(13, tuple(range(2, 28)))
+    found = artifact_of(schema=schema, kept=0.05, embedding_dim=10, hidden=(100, 90, 80))
+    ids, values = random_rows(schema, 333, 0)
+    wanted = build(found, "numpy").logits(ids, values)
+    engine = build(found, level)
+    np.testing.assert_allclose(engine.logits(ids, values), wanted, rtol=1e-5, atol=1e-5)
+    alone = np.concatenate([engine.logits(ids[i : i + 1], values[i : i + 1]) for i in range(333)])
+    np.testing.assert_allclose(alone, wanted, rtol=1e-5, atol=1e-5)
+
+
+@needs_native
+def test_threads_share_an_engine():
+    engine = build(artifact_of())
+    ids, values = random_rows(MIXED, 2000, 1)
+    wanted = engine.score(ids, values)
+    with ThreadPoolExecutor(4) as pool:
+        for scores in pool.map(lambda _: engine.score(ids, values), range(40)):
+            np.testing.assert_array_equal(scores, wanted)
+
+
+@needs_native
+def test_an_engine_outlives_what_it_was_made_of():
+    engine = build(artifact_of())
+    ids, values = random_rows(MIXED, 40, 1)
+    wanted = engine.score(ids, values)
+    run = engine._run
+    del engine
+    np.testing.assert_array_equal(run(ids, values, True), wanted)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: replace(c, quadratic=c.quadratic._replace(indices=c.quadratic.indices + 1000)),
+        lambda c: replace(c, quadratic=c.quadratic._replace(indptr=c.quadratic.indptr[:-1])),
+        lambda c: replace(c, table=c.table[:-1]),
+        lambda c: replace(c, output=c.output[:-1]),
+        lambda c: replace(c, net_input="pooled"),
+        lambda c: replace(c, dim=16),
+        lambda c: replace(c, layers=c.layers[1:]),
+        lambda c: replace(c, layers=(c.layers[0]._replace(bias=c.layers[0].bias[1:]), *c.layers[1:])),
+    ],
+)
+def test_a_structure_that_points_outside_is_refused_by_the_engine_itself(change):
+    with pytest.raises(ValueError, match=r"damaged|fit"):
+        native.load(change(artifact_of(kept=1.0).compact))
+
+
+@needs_native
+def test_a_level_that_is_not_there_is_named():
+    with pytest.raises(ArtifactError, match=r"vector level avx1024 is not there.*portable, numpy"):
+        build(artifact_of(), "avx1024")
+
+
+def test_without_the_engine_numpy_scores_and_says_so_once(monkeypatch, caplog):
+    monkeypatch.setattr(native, "_deeplight", None)
+    engines._say_once.cache_clear()
+    monkeypatch.setattr(logging.getLogger("deeplight_jax"), "propagate", True)
+    found = artifact_of()
+    with caplog.at_level(logging.WARNING):
+        assert [build(found).path for _ in range(3)] == ["numpy"] * 3
+    assert len([r for r in caplog.records if "scoring by NumPy" in r.message]) == 1
+    with pytest.raises(ArtifactError, match="was not built; use numpy"):
+        build(found, "portable")
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The example program's output lines, built with the sanitizers where they are installed."""
+    folder = tmp_path_factory.mktemp("example")
+    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    (folder / "try.c").write_text("int main(void) { return 0; }\n")
+    works = subprocess.run(
+        ["cc", *sanitize, "try.c", "-o", "try"], cwd=folder, check=False, capture_output=True
+    )
+    flags = sanitize if works.returncode == 0 else []
+    units = [str(p) for p in SOURCES.glob("*.cpp") if p.name != "module.cpp"]
+    include = ["-I", str(SOURCES)]
+    for command in (
+        ["cc", "-std=c11", "-Wall", "-Werror", *flags, *include, "-c", str(EXAMPLE), "-o", "score.o"],
+        ["c++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", *flags, "-c", *units],
+        ["c++", *flags, *[f"{Path(u).stem}.o" for u in units], "score.o", "-o", "score"],
+    ):
+        built = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
+        assert built.returncode == 0, built.stderr
+    ran = subprocess.run([str(folder / "score")], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+@needs_compiler
+def test_a_c_program_scores_without_python(example):
+    a, b = [(1, -1, 0.1), (0.5, 2, 0.2)], [(1, 1, 0), (-1, 0.5, 0.3), (2, 0, -0.4)]
+    for r in range(40):
+        x, (a0, a1, a_linear), (b0, b1, b_linear) = 0.25 * (r % 5), a[r % 2], b[r % 3]
+        logit = -0.5 + 0.5 * x + a_linear + b_linear + 0.5 * (a0 * b0 + a1 * b1)
+        logit -= max(0, 2 * x - a1 + 0.25)
+        found = [float(cell) for cell in example[r].split()]
+        assert found == pytest.approx([logit, 1 / (1 + math.exp(-logit))], abs=1e-6)
+
+
+@needs_compiler
+def test_the_c_interface_words_its_errors(example):
+    assert example[40] == "4 row 7: id 3 of categorical field 1 is outside 0 to 2"
+    assert example[41] == "refused: the model is damaged: quadratic points outside itself"
