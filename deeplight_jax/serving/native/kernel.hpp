@@ -52,7 +52,7 @@ struct Ahead {
   void some(int count) {
     for (; count > 0 && left > 0; count--, left--) {
       const float *row = m.table + (m.offsets[field] + *ids++) * m.width;
-      for (int i = 0; i <= m.dim; i += 16) __builtin_prefetch(row + i);
+      for (int i = 0; i <= m.dim; i += 16) __builtin_prefetch(row + i, 0, 2);
       if (++field == m.categorical) field = 0;
     }
   }
