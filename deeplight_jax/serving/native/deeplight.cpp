@@ -275,7 +275,7 @@ int check_rows(const Plan &m, const int32_t *ids, const float *values, int64_t f
 
 size_t Plan::scratch_floats() const {
   const size_t block = kBlock * (inputs + dim + products.size() / 2 + 2 * static_cast<size_t>(widest + kTogether));
-  const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + 16);
+  const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + kSlack);
   return std::max(block, alone) + 64;
 }
 
