@@ -7,8 +7,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <memory>
-#include <new>
 #include <numeric>
 #include <string>
 
@@ -275,7 +275,7 @@ int check_rows(const Plan &m, const int32_t *ids, const float *values, int64_t f
 
 size_t Plan::scratch_floats() const {
   const size_t block = kBlock * (inputs + dim + products.size() / 2 + 2 * static_cast<size_t>(widest + kTogether));
-  const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + 16);
+  const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + kSlack);
   return std::max(block, alone) + 64;
 }
 
@@ -303,7 +303,7 @@ dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error) tr
 } catch (const Bad &bad) {
   fail(error, DL_MODEL, -1, -1, "the model is damaged: %s", bad.what.c_str());
   return nullptr;
-} catch (const std::bad_alloc &) {
+} catch (const std::exception &) {  // sizes that no memory holds
   fail(error, DL_MEMORY, -1, -1, "out of memory");
   return nullptr;
 }

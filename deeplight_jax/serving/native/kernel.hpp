@@ -52,7 +52,7 @@ struct Ahead {
   void some(int count) {
     for (; count > 0 && left > 0; count--, left--) {
       const float *row = m.table + (m.offsets[field] + *ids++) * m.width;
-      for (int i = 0; i <= m.dim; i += 16) __builtin_prefetch(row + i);
+      for (int i = 0; i <= m.dim; i += 16) __builtin_prefetch(row + i, 0, 2);
       if (++field == m.categorical) field = 0;
     }
   }
@@ -215,7 +215,7 @@ DL_SCALAR static void hidden_single(const Layer &layer, const float *x, float *o
       for (int u = 0; u < kChains; u++) acc[u] += weight[u] * x[at[u]];
     for (int u = 0; u < kChains; u++) out[i * kChains + u] = 0 > acc[u] ? 0 : acc[u];  // NaN stays NaN
   }
-  for (int u = 0; u < kChains; u++) out[g.count() * kChains + u] = 0;  // what whole vectors of outputs read
+  for (int u = 0; u < kLanes; u++) out[g.count() * kChains + u] = 0;  // what whole vectors of outputs read
 }
 
 // Pairs and crosses of a single row, whose embeddings stand `width` apart with zeros behind their values.
@@ -254,7 +254,7 @@ static void single(const Plan &m, float *scratch, const int32_t *ids, const floa
   if (m.net_input == DL_NET_PRODUCTS) return block(m, scratch, ids, values, 1, ids, 0, logit);
   Ahead{m, ids, m.categorical, 0}.some(m.categorical);
   float *z = scratch, *pooled = z + m.single_field(m.categorical), *one = pooled + m.width;
-  float *other = one + m.widest + 16, total = m.bias;
+  float *other = one + m.widest + kSlack, total = m.bias;
   for (int i = 0; i < m.numeric; i++) {
     z[i] = values[i];
     total += values[i] * m.table[static_cast<ptrdiff_t>(i) * m.width + m.dim];

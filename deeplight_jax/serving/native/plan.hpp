@@ -15,7 +15,8 @@ namespace deeplight {
 
 constexpr int kBlock = 32;      // rows of a block, its activations [unit, row]
 constexpr int kTogether = 4;    // units that a block's kernel sums up together
-constexpr int kChains = 8;     // the same of a single row's kernel
+constexpr int kChains = 4;     // the same of a single row's kernel
+constexpr int kSlack = 32;      // floats behind a single row's activations: a group and a vector
 constexpr int kSingleRows = 3;  // up to so many rows are scored one by one
 
 // A sparse matrix by rows.
