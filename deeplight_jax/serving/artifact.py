@@ -61,7 +61,8 @@ def save(path: str | Path, artifact: Artifact) -> None:
     metadata = {_KEY: text, _DIGEST: hashlib.sha256(text.encode()).hexdigest()}
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        save_file(arrays, temporary, metadata)
+        save_file(arrays, temporary, metadata)  # for its owner alone, and servers have users of their own
+        temporary.chmod(0o644)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -41,6 +41,10 @@ def test_what_is_saved_is_loaded(file):
     assert [p.name for p in file.parent.iterdir()] == [file.name]  # no temporary file stays
 
 
+def test_other_users_may_read_it(file):
+    assert file.stat().st_mode & 0o444 == 0o444
+
+
 def test_saving_replaces_and_a_failure_leaves_the_old_file(file, monkeypatch):
     before = file.read_bytes()
     save(file, artifact_of(seed=1))

@@ -28,13 +28,9 @@ int fail(dl_error *error, int code, int64_t row, int32_t field, const char *form
   return code;
 }
 
-struct Bad {  // a model that points outside itself
-  std::string what;
-};
+struct Bad { std::string what; };  // a model that points outside itself
 
-void expect(bool holds, const char *what) {
-  if (!holds) throw Bad{what};
-}
+void expect(bool holds, const char *what) { if (!holds) throw Bad{what}; }
 
 void check(const dl_csr &m, int64_t rows, int64_t columns, const char *name) {
   expect(m.rows == rows && m.columns == columns && m.entries >= 0 && m.indptr, name);
