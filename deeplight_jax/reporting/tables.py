@@ -92,7 +92,7 @@ def certificate_table(title: str, certificate: Mapping[str, Any], counts: Mappin
     table.add_column("")
     table.add_column("JAX", justify="right")
     table.add_column(f"engine ({certificate['path']})", justify="right")
-    for heading, key in (("ROC AUC of the real rows, all splits", "roc_auc"), ("log loss", "log_loss")):
+    for heading, key in (("test ROC AUC", "roc_auc"), ("test log loss", "log_loss")):
         pair = certificate[key]
         table.add_row(heading, *("-" if v is None else f"{v:.6f}" for v in (pair["jax"], pair["engine"])))
     table.add_row("rows compared (real)", "", f"{certificate['rows']:,} ({certificate['real_rows']:,})")

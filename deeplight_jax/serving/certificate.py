@@ -33,13 +33,13 @@ def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None 
 
     Returns:
       Rows compared (`rows`, of which `real_rows`; `single_rows` alone), the largest and mean absolute error
-      of a logit (`max_error`, `mean_error`), the largest relative one and its `limit`, and of the real rows
-      `roc_auc` and `log_loss` by JAX and by the engine (None where they are of one class).
+      of a logit (`max_error`, `mean_error`), the largest relative one and its `limit`, and of the `test_rows`
+      among them `roc_auc` and `log_loss` by JAX and by the engine (None where they are of one class).
 
     Raises:
       ArtifactError: a logit differs by more than the limit; the row and both logits are named.
     """
-    rows, real = certificate_rows(engine.schema, data)
+    rows, real, test = certificate_rows(engine.schema, data)
     model = build_model(override(run.config, {"model.compute_dtype": "float32"}), run.schema)
     with jax.default_matmul_precision("highest"):
         wanted = predict_logits(model, run.params, rows, run.config.eval.batch_size, progress)
@@ -48,23 +48,24 @@ def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None 
     alone = [engine.logits(rows.ids[i : i + 1], rows.values[i : i + 1]) for i in single]
     error = _errors(found, wanted, np.arange(rows.rows))
     error = np.concatenate([error, _errors(np.concatenate(alone), wanted[single], single)])
-    labels = rows.label[:real]
+    labels = rows.label[:test]
     return {
         "rows": rows.rows,
         "real_rows": real,
+        "test_rows": test,
         "single_rows": SINGLE_ROWS,
         "limit": LIMIT,
         "max_error": float(error.max()),
         "mean_error": float(error.mean()),
         "max_relative_error": float((error / np.maximum(1, np.abs(np.append(wanted, wanted[single])))).max()),
-        "roc_auc": _pair(_roc_auc, wanted[:real], found[:real], labels),
-        "log_loss": _pair(_log_loss, wanted[:real], found[:real], labels),
+        "roc_auc": _pair(_roc_auc, wanted[:test], found[:test], labels),
+        "log_loss": _pair(_log_loss, wanted[:test], found[:test], labels),
         "path": engine.path,
     }
 
 
-def certificate_rows(schema: Schema, data: Prepared) -> tuple[Split, int]:
-    """`ROWS` rows to compare on and how many of them are real: those of the data come first."""
+def certificate_rows(schema: Schema, data: Prepared) -> tuple[Split, int, int]:
+    """`ROWS` rows to compare on, how many of them are real and of the test split; those come first."""
     parts, left = [], ROWS
     for name in ("test", "valid", "train"):
         split = data.splits.get(name)
@@ -76,7 +77,8 @@ def certificate_rows(schema: Schema, data: Prepared) -> tuple[Split, int]:
     if left:
         parts.append(_random_rows(schema, parts, left))
     joined = Split(*(np.concatenate([getattr(p, a) for p in parts]) for a in ("ids", "values", "label")))
-    return joined, ROWS - left
+    test = data.splits["test"].rows if "test" in data.splits else 0
+    return joined, ROWS - left, min(test, ROWS)
 
 
 def _errors(found: np.ndarray, wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:

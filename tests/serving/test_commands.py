@@ -18,14 +18,17 @@ from deeplight_jax.evaluation.evaluate import predict_logits
 from deeplight_jax.serving import artifact, certificate, export
 
 
-def test_the_certificate_compares_enough_rows_and_both_metrics(exported, run, capsys):
+def test_the_certificate_compares_enough_rows_and_both_metrics(exported, run, data):
     engine = serving.load(exported)
     found = engine.about["certificate"]
     assert (found["rows"], found["real_rows"], found["single_rows"]) == (100_000, 3000, 2000)
     assert 0 < found["mean_error"] <= found["max_error"] < 1e-5
     assert found["roc_auc"]["jax"] == pytest.approx(found["roc_auc"]["engine"], abs=1e-6)
     assert found["log_loss"]["jax"] == pytest.approx(found["log_loss"]["engine"], abs=1e-6)
-    assert found["roc_auc"]["engine"] > 0.6
+    assert found["test_rows"] == open_prepared(data).split("test").rows
+    result = json.loads((run / "result.json").read_text())
+    assert found["roc_auc"]["jax"] == pytest.approx(result["roc_auc"], abs=1e-6)
+    assert found["log_loss"]["engine"] == pytest.approx(result["log_loss"], abs=1e-5)
     counts = engine.compact.counts()
     projected = load_run(run)
     assert counts["embedding"] == np.count_nonzero(projected.params["embedding"]["table"])
@@ -153,8 +156,8 @@ def test_a_damaged_vocabulary_is_not_carried_along(run, data, tmp_path, capsys):
 
 def test_certificate_rows_are_real_first_then_random_and_in_range(tmp_path):
     rows = prepare_synthetic(tmp_path / "world", World(rows=5000, largest=30, pairs=3))
-    found, real = certificate.certificate_rows(rows.schema, rows)
-    assert (found.rows, real) == (certificate.ROWS, 5000)
+    found, real, test = certificate.certificate_rows(rows.schema, rows)
+    assert (found.rows, real, test) == (certificate.ROWS, 5000, 500)
     np.testing.assert_array_equal(found.ids[:500], rows.split("test").ids)
     assert (found.ids < [f.size for f in rows.schema.categorical]).all()
     random = Counter(found.ids[real:, 0].tolist())
