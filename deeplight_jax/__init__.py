@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from deeplight_jax.layers.prunable import split_labels as split_labels
     from deeplight_jax.models import build_model as build_model
     from deeplight_jax.models.argument import apply_argument as apply_argument
+    from deeplight_jax.sparsity import masks as masks
     from deeplight_jax.sparsity.components import Component as Component
     from deeplight_jax.sparsity.masks import apply_masks as apply_masks
     from deeplight_jax.sparsity.masks import select_masks as select_masks
@@ -58,10 +59,13 @@ _HOMES = {
     "training.loop": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME_OF)  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = {"masks": "sparsity.masks"}  # public as a whole
+__all__ = sorted({*_HOME_OF, *_MODULES})  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"deeplight_jax.{_MODULES[name]}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'deeplight_jax' has no attribute '{name}'")
     return getattr(import_module(f"deeplight_jax.{_HOME_OF[name]}"), name)

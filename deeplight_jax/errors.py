@@ -18,3 +18,7 @@ class DataError(DeeplightError):
 
 class RunError(DeeplightError):
     """A run directory or a checkpoint in it is missing, damaged or belongs to another run."""
+
+
+class MaskError(DeeplightError):
+    """Mask trees do not fit each other or a model, or a file of masks is missing or damaged."""
