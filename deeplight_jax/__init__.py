@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from deeplight_jax.sparsity.schedule import damped as damped
     from deeplight_jax.sparsity.transform import project_onto_masks as project_onto_masks
     from deeplight_jax.training.inspect import evaluate as evaluate
+    from deeplight_jax.training.inspect import load_masks as load_masks
     from deeplight_jax.training.inspect import load_run as load_run
     from deeplight_jax.training.loop import train as train
 
@@ -55,7 +56,7 @@ _HOMES = {
     "sparsity.masks": ("apply_masks", "select_masks"),
     "sparsity.schedule": ("damped",),
     "sparsity.transform": ("project_onto_masks",),
-    "training.inspect": ("evaluate", "load_run"),
+    "training.inspect": ("evaluate", "load_masks", "load_run"),
     "training.loop": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -26,6 +26,8 @@ from deeplight_jax.sparsity.algebra import union as union
 from deeplight_jax.sparsity.algebra import xor as xor
 from deeplight_jax.sparsity.components import UNPRUNED, Component, Labels
 from deeplight_jax.sparsity.components import Masks as Masks
+from deeplight_jax.sparsity.maskfile import read_masks as read_masks
+from deeplight_jax.sparsity.maskfile import write_masks as write_masks
 from deeplight_jax.sparsity.packing import Packed as Packed
 from deeplight_jax.sparsity.packing import pack as pack
 from deeplight_jax.sparsity.packing import unpack as unpack
