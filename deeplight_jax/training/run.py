@@ -68,19 +68,22 @@ def check_fits(workdir: Path, data: Prepared) -> None:
     Raises:
       RunError: fields or vocabularies differ; the first difference is named.
     """
-    ours, theirs = load_data_of(workdir), identity(data)
-    remedy = "encode the rows with `deeplight prepare ... --vocab` of the run's data"
-    for one, other in zip(ours["schema"], theirs["schema"], strict=False):
+    if found := difference(identity(data), load_data_of(workdir), "the run's"):
+        raise RunError(f"{data.directory}: {found}; encode the rows with `deeplight prepare ... --vocab` "
+                       "of the run's data")  # fmt: skip
+
+
+def difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], whose: str) -> str:
+    """The first difference of two data identities in fields or vocabularies; "" if a model fits both."""
+    for other, one in zip(theirs["schema"], ours["schema"], strict=False):
         if one != other:
-            raise RunError(f"{data.directory}: field {other['name']} has {other['size']} rows, the run's "
-                           f"{one['name']} has {one['size']}; {remedy}")  # fmt: skip
+            return f"field {other['name']} has {other['size']} rows, {whose} {one['name']} has {one['size']}"
     if len(ours["schema"]) != len(theirs["schema"]):
-        raise RunError(
-            f"{data.directory} has {len(theirs['schema'])} fields, the run {len(ours['schema'])}; {remedy}"
-        )
+        return f"it has {len(theirs['schema'])} fields, {whose} data {len(ours['schema'])}"
     for name in sorted(ours["vocabulary"].keys() | theirs["vocabulary"].keys()):
         if ours["vocabulary"].get(name) != theirs["vocabulary"].get(name):
-            raise RunError(f"{data.directory / name} is not the run's vocabulary; {remedy}")
+            return f"{name} is not {whose} vocabulary"
+    return ""
 
 
 def load_config_of(workdir: Path) -> Config:
