@@ -1,0 +1,68 @@
+"""Masks of several runs: whether they can be compared, and merged into a file that a run may start from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from deeplight_jax.errors import MaskError, RunError
+from deeplight_jax.sparsity.algebra import check_alike, intersect, majority, union
+from deeplight_jax.sparsity.components import Masks
+from deeplight_jax.sparsity.maskfile import write_masks
+from deeplight_jax.training import run
+from deeplight_jax.training.inspect import RunMasks, load_masks
+
+OPERATIONS: dict[str, Callable[..., Masks]] = {"and": intersect, "or": union, "majority": majority}
+
+
+def load_comparable(workdirs: Sequence[str | Path]) -> list[RunMasks]:
+    """Masks of runs (RUN or RUN@STEP) of one model over the same fields and vocabularies.
+
+    Raises:
+      RunError: a run is missing or damaged, or differs from the first one; the first difference is named.
+    """
+    found = [load_masks(workdir) for workdir in workdirs]
+    for name, other in zip(workdirs[1:], found[1:], strict=True):
+        first, whose = found[0], f"{workdirs[0]}'s"
+        if differs := run.difference(other.data, first.data, whose):
+            raise RunError(f"{name}: {differs}; compare runs over the same data")
+        ours, theirs = first.config.model.name, other.config.model.name
+        if theirs != ours:
+            raise RunError(f"{name}: its model is {theirs}, {whose} {ours}; compare runs of one model")
+        try:
+            check_alike(first.masks, other.masks)
+        except MaskError as error:
+            raise RunError(f"{workdirs[0]} (first) against {name}: {error}") from error
+    return found
+
+
+def merge_masks(
+    workdirs: Sequence[str | Path], operation: str, out: str | Path
+) -> tuple[RunMasks, dict[str, Any]]:
+    """Merge the masks of runs by "and", "or" or "majority" (a tie is pruned) and write them to a file.
+
+    Args:
+      workdirs: RUN or RUN@STEP each; one run alone gives its own masks.
+      operation: a key of `OPERATIONS`.
+      out: the file; `sparsity.init_masks` names it to start a run from it.
+
+    Returns:
+      The first run with the merged masks in place of its own, and what the file says about them.
+
+    Raises:
+      RunError: a run is missing or damaged, or differs from the first one.
+      MaskError: the file cannot be written.
+    """
+    found = load_comparable(workdirs)
+    first = found[0]
+    merged = OPERATIONS[operation](*(f.masks for f in found))
+    about = {
+        "operation": operation,
+        "runs": [f"{str(name).partition('@')[0]}@{f.step}" for name, f in zip(workdirs, found, strict=True)],
+        "model": first.config.model.name,
+        "schema": first.data["schema"],
+        "vocabulary": first.data["vocabulary"],
+    }
+    write_masks(out, merged, about)
+    return first._replace(masks=merged), about
