@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
+from deeplight_jax.mask_commands import add_masks
 
 if TYPE_CHECKING:
     from deeplight_jax.data.recipes import Recipe
@@ -83,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
     evaluate.set_defaults(run=_evaluate)
     _add_table(commands.add_parser("table", help="a table of the paper, ours beside it", allow_abbrev=False))
+    masks = commands.add_parser("masks", help="runs' masks: shown, compared, merged", allow_abbrev=False)
+    add_masks(masks, _OUT)
     quickstart = commands.add_parser(
         "quickstart", help="dense against pruned on a planted world", allow_abbrev=False
     )
