@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from flax import linen as nn
+
+from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.errors import MaskError, RunError
-from deeplight_jax.sparsity.algebra import check_alike, intersect, majority, union
+from deeplight_jax.models import abstract_params
+from deeplight_jax.sparsity.algebra import check_alike, complete, intersect, majority, union
 from deeplight_jax.sparsity.components import Masks
-from deeplight_jax.sparsity.maskfile import write_masks
+from deeplight_jax.sparsity.maskfile import read_masks, write_masks
 from deeplight_jax.training import run
 from deeplight_jax.training.inspect import RunMasks, load_masks
 
@@ -66,3 +70,27 @@ def merge_masks(
     }
     write_masks(out, merged, about)
     return first._replace(masks=merged), about
+
+
+def load_initial_masks(file: str | Path, name: str, model: nn.Module, data: Prepared) -> Masks:
+    """Masks of a file for every prunable leaf of a model, all True where the file has none.
+
+    Args:
+      file: of `merge_masks`, or of `write_masks` by a user who says nothing of the data.
+      name: the model's, in the registry.
+      model: to be trained.
+      data: its rows.
+
+    Raises:
+      MaskError: the file is missing or damaged, or of another model or other data; the first difference is
+        named.
+    """
+    masks, about = read_masks(file)
+    if "schema" in about and (differs := run.difference(run.identity(data), about, "the masks'")):
+        raise MaskError(f"sparsity.init_masks={file} does not fit {data.directory}: {differs}")
+    if about.get("model", name) != name:
+        raise MaskError(f"sparsity.init_masks={file} is of model {about['model']}, not {name}")
+    try:
+        return complete(masks, *abstract_params(model, data.schema))
+    except MaskError as error:
+        raise MaskError(f"sparsity.init_masks={file}: {error}") from error

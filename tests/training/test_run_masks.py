@@ -10,7 +10,9 @@ import pytest
 from deeplight_jax.config import override
 from deeplight_jax.data.synthetic import World, prepare_synthetic
 from deeplight_jax.errors import MaskError, RunError
-from deeplight_jax.sparsity.masks import intersect, majority, read_masks, union
+from deeplight_jax.evaluation.liveness import describe_masks
+from deeplight_jax.sparsity.masks import intersect, majority, read_masks, union, write_masks
+from deeplight_jax.training import checkpoint, loop
 from deeplight_jax.training.inspect import load_masks, load_run
 from deeplight_jax.training.loop import train
 from deeplight_jax.training.merging import load_comparable, merge_masks
@@ -89,3 +91,109 @@ def test_runs_that_cannot_be_compared_are_told_apart(pruned, config, world, tmp_
     there = trained("there", data__dir=larger.directory)
     with pytest.raises(RunError, match=r"there: field C\d+ has \d+ rows, .*run's C\d+ has \d+; compare"):
         load_comparable([pruned, there])
+
+
+FREE = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
+
+
+def restored(workdir, config, world):
+    """States of every checkpoint, by step: weights as the optimizer left them."""
+    job = loop._make_job(config, workdir, world, lambda *_: None)
+    like = loop.abstract_state(job.model, world.schema, job.optimizer)
+    steps = checkpoint.saved_steps(workdir / "checkpoints")
+    return {step: checkpoint.restore(workdir / "checkpoints", step, like)[0] for step in steps}
+
+
+@pytest.fixture(scope="module")
+def ticket(pruned, tmp_path_factory):
+    file = tmp_path_factory.mktemp("ticket") / "m.safetensors"
+    merge_masks([pruned], "or", file)
+    return file
+
+
+def test_fixed_masks_are_kept_to_and_reported(pruned, ticket, config, world, tmp_path):
+    kept = load_masks(pruned)
+    settings = {"sparsity.init_masks": ticket, "sparsity.regrow": False, "train.checkpoint_steps": 7}
+    config = override(config, FREE | settings | {"train.epochs": 2, "train.keep": 99})
+    result = train(config, tmp_path / "run")
+    states = restored(tmp_path / "run", config, world)
+    assert list(states) == [7, 14, 21, 25, 28, 35, 42, 49, 50]
+    for state in states.values():
+        same(jax.tree.map(np.asarray, state.masks), kept.masks)
+        for keep, weights in zip(jax.tree.leaves(kept.masks), masked(state.params, kept.masks), strict=True):
+            assert not weights[~keep].any()
+    moved = zip(*(masked(states[step].params, kept.masks) for step in (7, 50)), strict=True)
+    assert all((a != b).any() for a, b in moved)
+    assert sum(part["nonzero"] for part in result["components"].values()) == sum(
+        int(keep.sum()) for keep in jax.tree.leaves(kept.masks)
+    )
+    shown = describe_masks(kept.masks, kept.labels, kept.schema, {})["components"]
+    for code, part in result["components"].items():
+        assert part["rate"] == pytest.approx(shown[code]["rate"])
+        assert part["target"] == 0.0
+    assert result["bytes"] < 4 * result["params_total"]
+
+
+def masked(params, masks):
+    """Weights of the leaves that have a mask, on the host."""
+    kept = jax.tree.map(lambda keep, p: np.asarray(p), masks, strip(params, masks))
+    return jax.tree.leaves(kept)
+
+
+def strip(params, masks):
+    """`params` without the leaves that have no mask."""
+    return jax.tree.map(
+        lambda keep, p: keep if isinstance(keep, optax.MaskedNode) else p,
+        masks, params, is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+    )  # fmt: skip
+
+
+def test_pruning_goes_on_from_given_masks_and_regrowth_leaves_them(pruned, ticket, config, tmp_path):
+    start = override(config, {"sparsity.init_masks": ticket, "train.epochs": 2, "sparsity.dnn": 0.95})
+    given = load_masks(pruned).masks["deep"]["hidden_0"]["kernel"]
+    train(override(start, {"sparsity.regrow": False}), tmp_path / "shut")
+    shut = load_masks(tmp_path / "shut").masks["deep"]["hidden_0"]["kernel"]
+    assert not (shut & ~given).any()
+    assert shut.sum() < given.sum()
+    train(override(start, {"sparsity.dnn": 0.5}), tmp_path / "open")
+    free = load_masks(tmp_path / "open").masks["deep"]["hidden_0"]["kernel"]
+    assert (free & ~given).sum() > 0.3 * free.size  # a rate below the given masks' opens them up
+
+
+def test_interrupted_with_given_masks_equals_uninterrupted(ticket, config, world, tmp_path):
+    copy = tmp_path / "m.safetensors"
+    copy.write_bytes(ticket.read_bytes())
+    settings = {"sparsity.init_masks": copy, "sparsity.regrow": False, "train.checkpoint_steps": 8}
+    config = override(config, FREE | settings | {"train.epochs": 1})
+    train(config, tmp_path / "calm")
+
+    def stop(what, done, total):
+        if what == "training" and done == 19:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "stopped", progress=stop)
+    copy.unlink()  # the checkpoint has the masks
+    train(config, tmp_path / "stopped")
+    calm, stopped = (restored(tmp_path / name, config, world)[25] for name in ("calm", "stopped"))
+    same(stopped, calm)
+
+
+def test_masks_of_something_else_are_refused_before_anything_is_written(pruned, ticket, config, tmp_path):
+    start = override(config, {"sparsity.init_masks": ticket})
+    larger = prepare_synthetic(tmp_path / "data", World(rows=4_000, largest=31, pairs=5))
+    bare = tmp_path / "bare.safetensors"
+    write_masks(bare, {"deep": {"hidden_0": {"kernel": np.ones((3, 8), bool)}}})
+    for changes, message in (
+        (
+            {"data.dir": larger.directory},
+            r"does not fit .*data: field C\d+ has \d+ rows, the masks' C\d+ has",
+        ),
+        ({"model.name": "deepfm", **FREE}, "is of model deepfwfm, not deepfm"),
+        ({"model.hidden": "(8, 5)"}, r"at deep/hidden_1/kernel: bool\[8, 6\] in the masks, bool\[8, 5\] in"),
+        ({"sparsity.init_masks": bare}, r"at deep/hidden_0/kernel: bool\[3, 8\] in the masks"),
+        ({"sparsity.init_masks": tmp_path / "none"}, "cannot read masks from"),
+    ):
+        with pytest.raises(MaskError, match=message):
+            train(override(start, changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
