@@ -7,10 +7,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from deeplight_jax.training.inspect import RunMasks
 
 
 def add_masks(parser: argparse.ArgumentParser, out: Console) -> None:
@@ -37,9 +40,10 @@ def add_masks(parser: argparse.ArgumentParser, out: Console) -> None:
 def _show(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:
     from deeplight_jax.reporting.mask_tables import masks_tables
     from deeplight_jax.training.inspect import load_masks
+    from deeplight_jax.training.plan import targets
 
     found = load_masks(arguments.masks_of)
-    shown = {"run": arguments.masks_of, "step": found.step, **_described(found)}
+    shown = {"run": arguments.masks_of, "step": found.step, **_described(found, targets(found.plan))}
     return shown, masks_tables(f"masks of {arguments.masks_of}, step {found.step}", shown)
 
 
@@ -63,15 +67,14 @@ def _merge(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Tabl
     from deeplight_jax.training.merging import merge_masks
 
     merged, about = merge_masks(arguments.runs, arguments.op, arguments.out)
-    shown = {"file": str(arguments.out), "op": arguments.op, "runs": about["runs"], **_described(merged)}
+    shown = {"file": str(arguments.out), "op": arguments.op, "runs": about["runs"], **_described(merged, {})}
     return shown, masks_tables(f"{arguments.out}: {arguments.op} of {', '.join(about['runs'])}", shown)
 
 
-def _described(found: Any) -> dict[str, Any]:
+def _described(found: RunMasks, targets: Mapping[str, float]) -> dict[str, Any]:
     from deeplight_jax.evaluation.liveness import describe_masks
-    from deeplight_jax.training.plan import targets
 
-    described = describe_masks(found.masks, found.labels, found.schema, targets(found.plan))
+    described = describe_masks(found.masks, found.labels, found.schema, targets)
     return {"model": found.config.model.name, **described}
 
 

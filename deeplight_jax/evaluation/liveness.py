@@ -38,7 +38,7 @@ def describe_masks(
       masks: of every prunable leaf.
       labels: their component codes.
       schema: fields of the model.
-      targets: target rate by component code; 0 where one is missing.
+      targets: target rate by component code; where one is missing the report says None.
 
     Returns:
       `components: {code: {target, rate, kept, total, layers: {path: {rate, kept, total}}}}`,
@@ -49,7 +49,7 @@ def describe_masks(
     live = live_pairs(masks, labels, schema)
     return {
         "components": {
-            code: {"target": targets.get(code, 0.0), **_counts(layers.values()),
+            code: {"target": targets.get(code), **_counts(layers.values()),
                    "layers": {path: _counts([keep]) for path, keep in layers.items()}}
             for code, layers in _by_component(masks, labels).items()
         },

@@ -20,7 +20,8 @@ def masks_tables(title: str, shown: Mapping[str, Any]) -> list[Table]:
     """
     rates = _table(title, "target", "rate", "kept", "of")
     for code, part in shown["components"].items():
-        rates.add_row(LETTERS.get(code, code), f"{part['target']:.1%}", *_kept(part))
+        target = "-" if part["target"] is None else f"{part['target']:.1%}"
+        rates.add_row(LETTERS.get(code, code), target, *_kept(part))
         for path, layer in _layers(part):
             rates.add_row(f"  {path}", "", *_kept(layer))
     tables = [rates]

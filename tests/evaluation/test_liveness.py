@@ -117,7 +117,7 @@ def test_reports_of_every_model_add_up(name):
         assert part["kept"] == sum(x["kept"] for x in layers) == overlap["both"] + overlap["only_a"]
         assert part["total"] == sum(x["total"] for x in layers)
         assert part["rate"] == pytest.approx(1 - part["kept"] / part["total"])
-        assert part["target"] == (0.5 if code == "dnn" else 0.0)
+        assert part["target"] == (0.5 if code == "dnn" else None)
         assert overlap["both"] == sum(x["both"] for x in overlap["layers"].values())
         assert 0 <= overlap["jaccard"] <= 1
     assert len(shown["dead_units"]) == (3 if "dnn" in codes else 0) == len(hidden_kernels(a))
