@@ -96,9 +96,9 @@ def _make_job(config: Config, workdir: Path, data: Prepared, progress: Progress)
 
 
 def _masks_to_start_from(job: Job) -> Masks | None:
-    """Those of `sparsity.init_masks`; None if there are none, or the run has a checkpoint to go on from."""
+    """Those of `sparsity.init_masks`; None if there are none, or the run has begun or ended already."""
     file = job.config.sparsity.init_masks
-    if not file or checkpoint.saved_steps(job.workdir / "checkpoints"):
+    if not file or checkpoint.saved_steps(job.workdir / "checkpoints") or run.load_result(job.workdir):
         return None
     return load_initial_masks(file, job.config.model.name, job.model, job.data)
 

@@ -11,7 +11,7 @@ from deeplight_jax.config import override
 from deeplight_jax.data.synthetic import World, prepare_synthetic
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.evaluation.liveness import describe_masks
-from deeplight_jax.sparsity.masks import intersect, majority, read_masks, union, write_masks
+from deeplight_jax.sparsity.masks import apply_masks, intersect, majority, read_masks, union, write_masks
 from deeplight_jax.training import checkpoint, loop
 from deeplight_jax.training.inspect import load_masks, load_run
 from deeplight_jax.training.loop import train
@@ -158,6 +158,15 @@ def test_pruning_goes_on_from_given_masks_and_regrowth_leaves_them(pruned, ticke
     train(override(start, {"sparsity.dnn": 0.5}), tmp_path / "open")
     free = load_masks(tmp_path / "open").masks["deep"]["hidden_0"]["kernel"]
     assert (free & ~given).sum() > 0.3 * free.size  # a rate below the given masks' opens them up
+
+
+def test_a_ticket_is_another_runs_weights_within_the_masks(pruned, ticket, config, world):
+    settings = {"sparsity.init_masks": ticket, "train.init_from": f"{pruned}@25", "sparsity.regrow": False}
+    job = loop._make_job(override(config, FREE | settings), pruned / "none", world, lambda *_: None)
+    state, history, _ = loop._start_or_resume(job, loop._masks_to_start_from(job))
+    parent = restored(pruned, override(config, {"sparsity.embedding": 0.0}), world)[25]
+    assert (int(state.step), history) == (25, [])
+    same(state.params, apply_masks(parent.params, load_masks(pruned).masks))
 
 
 def test_interrupted_with_given_masks_equals_uninterrupted(ticket, config, world, tmp_path):
