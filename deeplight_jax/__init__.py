@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from deeplight_jax.models import build_model as build_model
     from deeplight_jax.models.argument import apply_argument as apply_argument
     from deeplight_jax.serving.export import export as export
+    from deeplight_jax.sparsity import masks as masks
     from deeplight_jax.sparsity.components import Component as Component
     from deeplight_jax.sparsity.masks import apply_masks as apply_masks
     from deeplight_jax.sparsity.masks import select_masks as select_masks
     from deeplight_jax.sparsity.schedule import damped as damped
     from deeplight_jax.sparsity.transform import project_onto_masks as project_onto_masks
     from deeplight_jax.training.inspect import evaluate as evaluate
+    from deeplight_jax.training.inspect import load_masks as load_masks
     from deeplight_jax.training.inspect import load_run as load_run
     from deeplight_jax.training.loop import train as train
 
@@ -57,17 +59,17 @@ _HOMES = {
     "sparsity.masks": ("apply_masks", "select_masks"),
     "sparsity.schedule": ("damped",),
     "sparsity.transform": ("project_onto_masks",),
-    "training.inspect": ("evaluate", "load_run"),
+    "training.inspect": ("evaluate", "load_masks", "load_run"),
     "training.loop": ("train",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_ROOMS = ("serving",)  # reached as `dl.serving.load`
-__all__ = sorted([*_HOME_OF, *_ROOMS])  # pyright: ignore[reportUnsupportedDunderAll]
+_MODULES = {"masks": "sparsity.masks", "serving": "serving"}  # public as a whole
+__all__ = sorted({*_HOME_OF, *_MODULES})  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
-        return import_module(f"deeplight_jax.{name}")
+    if name in _MODULES:
+        return import_module(f"deeplight_jax.{_MODULES[name]}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'deeplight_jax' has no attribute '{name}'")
     return getattr(import_module(f"deeplight_jax.{_HOME_OF[name]}"), name)

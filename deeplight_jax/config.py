@@ -80,6 +80,7 @@ _DEFAULTS: dict[str, Any] = {
         "interval_steps": 10,  # an event every so many steps after warm-up
         "warmup_epochs": 2.0,
         "regrow": True,  # pruned weights may return between events
+        "init_masks": "",  # a file of `deeplight masks merge`: start from these masks, the rest at zero
         "epoch_end_event": False,  # one more event at an epoch's last batch (released program)
         "prune_linear": False,  # D prunes the linear term v, too (released program)
         "reach": 0.99,  # share of a target that the schedule must reach before the end
@@ -260,6 +261,7 @@ def from_json(text: str) -> Config:
         saved = json.loads(text)
         for key in ("hidden", "cin"):
             saved["model"][key] = tuple(saved["model"][key])  # JSON knows lists only
+        saved["sparsity"].setdefault("init_masks", "")  # of runs from before it
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"not a saved config ({error})") from error

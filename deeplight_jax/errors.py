@@ -27,6 +27,10 @@ class ArtifactError(DeeplightError):
     """A model cannot be exported, or its artifact is missing, damaged or of another format."""
 
 
+class MaskError(DeeplightError):
+    """Mask trees do not fit each other or a model, or a file of masks is missing or damaged."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     names = sorted(known)

@@ -1,5 +1,6 @@
 """Configuration: typos, types and ranges are refused, and what is saved comes back."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,9 @@ def test_saved_config_comes_back_whole():
     back = from_json(to_json(config))
     assert flatten(back) == flatten(config)
     assert config_hash(back) == config_hash(config)
+    older = json.loads(to_json(config))
+    del older["sparsity"]["init_masks"]  # a run from before the key
+    assert flatten(from_json(json.dumps(older))) == flatten(config)
     for text in ("{", "{}", "[]", to_json(config).replace("hidden", "hiden")):
         with pytest.raises(ConfigError):
             from_json(text)

@@ -19,24 +19,20 @@ def identity(data: Prepared) -> dict[str, Any]:
     }
 
 
-def first_difference(ours: Mapping[str, Any], data: Prepared, owner: str) -> str | None:
-    """Why rows of `data` do not mean to a model what its training rows meant, or None.
+def difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], whose: str) -> str:
+    """The first difference of two data identities in fields or vocabularies; "" if a model fits both.
 
     Args:
-      ours: `identity` of the model's training data.
-      data: other rows.
-      owner: whose training data, as in "the run".
+      theirs: `identity` of other rows.
+      ours: of the rows that a model or its masks were trained on.
+      whose: as in "the run's".
     """
-    theirs = identity(data)
-    for one, other in zip(ours["schema"], theirs["schema"], strict=False):
+    for other, one in zip(theirs["schema"], ours["schema"], strict=False):
         if one != other:
-            return (
-                f"{data.directory}: field {other['name']} has {other['size']} rows, {owner}'s "
-                f"{one['name']} has {one['size']}"
-            )
+            return f"field {other['name']} has {other['size']} rows, {whose} {one['name']} has {one['size']}"
     if len(ours["schema"]) != len(theirs["schema"]):
-        return f"{data.directory} has {len(theirs['schema'])} fields, {owner} {len(ours['schema'])}"
+        return f"it has {len(theirs['schema'])} fields, {whose} data {len(ours['schema'])}"
     for name in sorted(ours["vocabulary"].keys() | theirs["vocabulary"].keys()):
         if ours["vocabulary"].get(name) != theirs["vocabulary"].get(name):
-            return f"{data.directory / name} is not {owner}'s vocabulary"
-    return None
+            return f"{name} is not {whose} vocabulary"
+    return ""

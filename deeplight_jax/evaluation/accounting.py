@@ -15,18 +15,18 @@ def sparsity_report(params: Any, labels: Labels, targets: Mapping[str, float]) -
     Args:
       params: projected parameters.
       labels: their component codes.
-      targets: target rate by component code; 0 where one is missing.
+      targets: target rate by code of the components that were pruned (0: to masks given from outside).
 
     Returns:
       `params_total`, `params_nonzero`, `bytes` and `components: {code: {target, rate, total, nonzero}}`.
-      Bytes are of float32 values: all of them if nothing was pruned, else the non-zero ones and one mask
-      bit for each prunable weight.
+      Bytes are of float32 values: all of a component that `targets` lack, else the non-zero ones and one
+      mask bit for each weight.
     """
     counts = count_components(params, labels)
     prunable = {code: c for code, c in counts.items() if code != "other"}
     total = sum(c.total for c in counts.values())
     nonzero = sum(c.nonzero for c in counts.values())
-    pruned = {code: c for code, c in prunable.items() if targets.get(code, 0.0) > 0}
+    pruned = {code: c for code, c in prunable.items() if code in targets}
     return {
         "params_total": total,
         "params_nonzero": nonzero,

@@ -5,6 +5,9 @@ A model is given its layers, joins them, and owns the output bias. Each maps a b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -19,6 +22,17 @@ from deeplight_jax.models.shallow import output_bias
 def joined(e: jax.Array) -> jax.Array:
     """The fields' values side by side: float[batch, field * dim] of float[batch, field, dim]."""
     return e.reshape(*e.shape[:-2], -1)
+
+
+def hidden_kernels(tree: Mapping[str, Any]) -> list[Any]:
+    """Kernels of the deep net's hidden layers, first layer first; none where a model has no deep net.
+
+    `tree` is structured as the parameters of any of the models: parameters, masks, labels.
+    """
+    deep, layers = tree.get("deep", {}), []
+    while (name := f"hidden_{len(layers)}") in deep:
+        layers.append(deep[name]["kernel"])
+    return layers
 
 
 class WideDeep(nn.Module):

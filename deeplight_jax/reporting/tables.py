@@ -11,7 +11,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from deeplight_jax.sweeping.paper import Line
 
-_LETTERS = {
+LETTERS = {
     "dnn": "D (deep net)",
     "field": "R (field pairs)",
     "embedding": "F (embeddings)",
@@ -41,7 +41,7 @@ def results_table(
     table.add_row("calibration ratio", *(_number(r, "calibration_ratio", "{:.3f}") for r in results))
     table.add_row("parameters", *(_number(r, "params_nonzero", "{:,}") for r in results))
     table.add_row("bytes", *(_number(r, "bytes", "{:,}") for r in results))
-    for code, heading in _LETTERS.items():
+    for code, heading in LETTERS.items():
         cells = [_rate(r.get("components", {}).get(code)) for r in results]
         if any(cell != "-" for cell in cells):
             table.add_row(f"{heading}: rate / target", *cells)

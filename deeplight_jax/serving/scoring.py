@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import duckdb
 import numpy as np
 
-from deeplight_jax.data.identity import first_difference
+from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.errors import ArtifactError, DataError
 from deeplight_jax.serving.engine import Engine
@@ -47,8 +47,9 @@ def score_split(
     out, rows = Path(out), data.split(split)
     if out.suffix not in _FORMATS:
         raise DataError(f"{out}: scores are written as {' or '.join(_FORMATS)}")
-    if difference := first_difference(engine.about["data"], data, "the artifact"):
-        raise DataError(f"{difference}; encode the rows with `deeplight prepare ... --vocab` of its data")
+    if found := difference(identity(data), engine.about["data"], "the artifact's"):
+        raise DataError(f"{data.directory}: {found}; encode the rows with `deeplight prepare ... --vocab` "
+                        "of its data")  # fmt: skip
     try:
         with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
             with duckdb.connect(str(Path(folder, "scores.duckdb"))) as table:

@@ -14,6 +14,7 @@ from deeplight_jax.errors import ConfigError
 
 Scope = Literal["layer", "symmetric", "global"]
 Labels = Any  # pytree of str, structured as the parameters
+Masks = Any  # pytree of bool arrays (True = keep) and optax.MaskedNode, structured as the parameters
 
 UNPRUNED = ""
 SCOPES: dict[str, Scope] = {

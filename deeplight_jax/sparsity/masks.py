@@ -1,7 +1,8 @@
-"""Keep-masks as pytrees: chosen from parameters, applied to them, counted.
+"""Keep-masks as pytrees: chosen from parameters, applied to them, counted. The public module `dl.masks`.
 
 A mask tree has the parameters' structure: a bool array (True = keep) at each leaf of a pruned component and
-`optax.MaskedNode()` elsewhere.
+`optax.MaskedNode()` elsewhere. Set algebra, bit-packing and files of masks have modules of their own and are
+named here too.
 """
 
 from __future__ import annotations
@@ -14,10 +15,24 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from deeplight_jax.sparsity.algebra import Overlap as Overlap
+from deeplight_jax.sparsity.algebra import diff as diff
+from deeplight_jax.sparsity.algebra import from_params as from_params
+from deeplight_jax.sparsity.algebra import intersect as intersect
+from deeplight_jax.sparsity.algebra import jaccard as jaccard
+from deeplight_jax.sparsity.algebra import majority as majority
+from deeplight_jax.sparsity.algebra import total as total
+from deeplight_jax.sparsity.algebra import union as union
+from deeplight_jax.sparsity.algebra import xor as xor
 from deeplight_jax.sparsity.components import UNPRUNED, Component, Labels
+from deeplight_jax.sparsity.components import Masks as Masks
+from deeplight_jax.sparsity.maskfile import read_masks as read_masks
+from deeplight_jax.sparsity.maskfile import write_masks as write_masks
+from deeplight_jax.sparsity.packing import Packed as Packed
+from deeplight_jax.sparsity.packing import pack as pack
+from deeplight_jax.sparsity.packing import unpack as unpack
 from deeplight_jax.sparsity.threshold import smallest
 
-Masks = Any  # pytree of bool arrays and optax.MaskedNode
 Params = Any
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from deeplight_jax.sparsity.algebra import intersect
 from deeplight_jax.sparsity.components import Component, Labels
 from deeplight_jax.sparsity.masks import Masks, full_masks, map_masked, select_masks
 from deeplight_jax.sparsity.schedule import damped
@@ -21,7 +22,7 @@ class ProjectionState(NamedTuple):
     """Owner of the masks, and of the schedule's traced settings.
 
     Attributes:
-      masks: chosen at the last event; all True before the first.
+      masks: chosen at the last event; before the first all True, or what a caller put there to start from.
       targets: f32[] by component code.
       damping: f32[], D of the schedule.
       damping_steps: f32[], U of the schedule.
@@ -84,7 +85,8 @@ def project_onto_masks(
 
         def project(updates: Any, masks: Masks) -> tuple[Any, Masks]:
             updates, _ = between(updates, masks)
-            masks = _select(optax.apply_updates(params, updates), k, state, labels, components)
+            chosen = _select(optax.apply_updates(params, updates), k, state, labels, components)
+            masks = chosen if regrow else intersect(masks, chosen)  # given masks may be ahead of the rate
             return _hold(updates, masks, params), masks
 
         event = _is_event(k, warmup_steps, interval_steps, epoch_steps)

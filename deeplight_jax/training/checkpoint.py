@@ -1,7 +1,8 @@
 """Checkpoints: Orbax writes and reads them, a SHA-256 of every file tells a whole one from a damaged one.
 
-    CHECKPOINTS/STEP/...            Orbax: `state` and `about` (JSON)
-    CHECKPOINTS/STEP.sha256.json    {file: digest}, written last: a step without it is unfinished
+    CHECKPOINTS/STEP/...                  Orbax: `state` and `about` (JSON)
+    CHECKPOINTS/STEP/masks.safetensors    the state's masks once more, a bit a weight (see sparsity.maskfile)
+    CHECKPOINTS/STEP.sha256.json          {file: digest}, written last: a step without it is unfinished
 
 Orbax notices neither a flipped bit nor another shape, so digests are compared before every read.
 """
@@ -18,10 +19,12 @@ from typing import Any
 
 import orbax.checkpoint as ocp
 
-from deeplight_jax.errors import RunError
+from deeplight_jax.errors import MaskError, RunError
+from deeplight_jax.sparsity.components import Masks
+from deeplight_jax.sparsity.maskfile import read_masks, write_masks
 from deeplight_jax.training.state import TrainState
 
-_DIGESTS = ".sha256.json"
+_DIGESTS, _MASKS = ".sha256.json", "masks.safetensors"
 
 
 def saved_steps(directory: Path) -> list[int]:
@@ -51,8 +54,9 @@ def save(directory: Path, state: TrainState, about: Mapping[str, Any]) -> None:
                 state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(dict(about))
             )
             checkpointer.save(target, arguments)
+        write_masks(target / _MASKS, state.masks)
         write_atomically(_digest_file(directory, step), json.dumps(_digests(target), indent=1) + "\n")
-    except OSError as error:
+    except (OSError, MaskError) as error:
         raise RunError(
             f"cannot save {target} ({error}); free disk space or name another --workdir"
         ) from error
@@ -80,24 +84,33 @@ def restore(directory: Path, step: int, like: TrainState) -> tuple[TrainState, d
     return found["state"], found["about"]
 
 
-def verify(directory: Path, step: int) -> None:
-    """Compare every file of a checkpoint with its digest.
+def restore_masks(directory: Path, step: int) -> Masks | None:
+    """The masks of a checkpoint alone, or None if it is from before checkpoints had a file of them.
+
+    Raises:
+      RunError: no such checkpoint, or its file of masks is damaged or missing.
+
+    Cost:
+      Reads and compares that one file: a bit a weight.
+    """
+    if _MASKS not in _expected(directory, step):
+        return None
+    verify(directory, step, only=_MASKS)
+    try:
+        return read_masks(directory / str(step) / _MASKS)[0]
+    except MaskError as error:
+        raise RunError(str(error)) from error
+
+
+def verify(directory: Path, step: int, only: str | None = None) -> None:
+    """Compare every file of a checkpoint, or one alone, with its digest.
 
     Raises:
       RunError: no such checkpoint, or a file of it is damaged, missing or new; the file is named.
     """
     file, target = _digest_file(directory, step), directory / str(step)
-    if not file.is_file():
-        known = ", ".join(map(str, saved_steps(directory))) or "none"
-        raise RunError(f"{directory} holds no checkpoint of step {step}; it has {known}")
-    try:
-        expected: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(
-            f"{file} is damaged ({error}); delete that checkpoint to go on from an earlier one"
-        ) from error
-    found = _digests(target)
-    for name in sorted(expected.keys() | found.keys()):
+    expected, found = _expected(directory, step), _digests(target, only or "*")
+    for name in [only] if only else sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             state = (
                 "missing"
@@ -136,9 +149,22 @@ def _digest_file(directory: Path, step: int) -> Path:
     return directory / f"{step}{_DIGESTS}"
 
 
-def _digests(target: Path) -> dict[str, str]:
+def _expected(directory: Path, step: int) -> dict[str, str]:
+    file = _digest_file(directory, step)
+    if not file.is_file():
+        known = ", ".join(map(str, saved_steps(directory))) or "none"
+        raise RunError(f"{directory} holds no checkpoint of step {step}; it has {known}")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{file} is damaged ({error}); delete that checkpoint to go on from an earlier one"
+        ) from error
+
+
+def _digests(target: Path, pattern: str = "*") -> dict[str, str]:
     digests: dict[str, str] = {}
-    for path in sorted(p for p in target.rglob("*") if p.is_file()):
+    for path in sorted(p for p in target.rglob(pattern) if p.is_file()):
         with path.open("rb") as file:
             digests[path.relative_to(target).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

@@ -1,19 +1,22 @@
-"""Finished or running runs, read back: the projected model, and its metrics on any split."""
+"""Finished or running runs, read back: the projected model or its masks alone, and metrics on any split."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
 from flax import linen as nn
 
 from deeplight_jax.config import Config
 from deeplight_jax.data.prepared import open_prepared
 from deeplight_jax.data.schema import Schema
-from deeplight_jax.errors import RunError
+from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.evaluation.accounting import sparsity_report
 from deeplight_jax.evaluation.evaluate import Progress, evaluate_split
 from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.sparsity.algebra import complete
 from deeplight_jax.sparsity.components import Labels
 from deeplight_jax.sparsity.masks import Masks
 from deeplight_jax.training import checkpoint, run
@@ -62,6 +65,53 @@ def load_run(workdir: str | Path) -> Run:
     like = abstract_state(model, schema, build_optimizer(config, labels, plan))
     state, _ = checkpoint.restore(directory / "checkpoints", step, like)
     return Run(config, schema, model, state.projected(), state.masks, labels, step, plan)
+
+
+class RunMasks(NamedTuple):
+    """The masks of a trained model, and what they are masks of.
+
+    Attributes:
+      config: of the run.
+      schema: fields of its training data.
+      masks: numpy keep-masks of every prunable leaf, structured as the parameters; all True where the run
+        did not prune.
+      labels: component codes, structured as the parameters.
+      step: updates done.
+      plan: how the run was scheduled.
+      data: identity of the training data: schema, vocabulary digests, content hash.
+    """
+
+    config: Config
+    schema: Schema
+    masks: Masks
+    labels: Labels
+    step: int
+    plan: Plan
+    data: dict[str, Any]
+
+
+def load_masks(workdir: str | Path) -> RunMasks:
+    """The masks of a run, RUN or RUN@STEP, chosen as `load_run` does, without reading its parameters.
+
+    A checkpoint from before checkpoints had a file of masks is read whole.
+
+    Raises:
+      RunError: no run or no such checkpoint is there, or its masks are damaged.
+    """
+    name, _, wanted = str(workdir).partition("@")
+    directory = Path(name)
+    config, data = run.load_config_of(directory), run.load_data_of(directory)
+    schema = run.load_schema_of(directory)
+    step = _choose_step(directory, wanted)
+    params, labels = abstract_params(build_model(config, schema), schema)
+    found = checkpoint.restore_masks(directory / "checkpoints", step)
+    if found is None:
+        found = jax.tree.map(np.asarray, load_run(f"{directory}@{step}").masks)
+    try:
+        masks = complete(found, params, labels)
+    except MaskError as error:
+        raise RunError(f"{directory}@{step}: {error}") from error
+    return RunMasks(config, schema, masks, labels, step, run.load_plan_of(directory), data)
 
 
 def evaluate(

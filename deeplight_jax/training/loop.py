@@ -20,9 +20,10 @@ from deeplight_jax.errors import RunError
 from deeplight_jax.evaluation.accounting import sparsity_report
 from deeplight_jax.evaluation.evaluate import evaluate_split
 from deeplight_jax.models import abstract_params, build_model
-from deeplight_jax.sparsity.components import Labels
+from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.history import Evaluation, best, should_stop
+from deeplight_jax.training.merging import load_initial_masks
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import Plan, check_prunable, is_ripe, make_plan, targets
 from deeplight_jax.training.state import TrainState, abstract_state, init_state
@@ -64,19 +65,21 @@ def train(
 
     Raises:
       ConfigError: the config cannot be carried out (say, a schedule too short for its targets).
+      MaskError: the masks to start from are missing, or of another model or other data.
       DataError: the data is missing or damaged.
       RunError: the directory belongs to another run, a checkpoint is damaged, or the loss diverged.
     """
     workdir = Path(workdir)
     data = data or open_prepared(config.data.dir, verify=config.data.verify)
     job = _make_job(config, workdir, data, progress or (lambda *_: None))
+    masks = _masks_to_start_from(job)
     run.start(workdir, config, data)
     if finished := run.load_result(workdir):
         return finished
     if job.plan.notice:
         _LOG.warning("%s", job.plan.notice)
     began = time.monotonic()
-    state, history, before_s = _start_or_resume(job)
+    state, history, before_s = _start_or_resume(job, masks)
     with SummaryWriter(str(workdir / "tensorboard"), purge_step=int(state.step) + 1) as events:
         history, wall_s = _train_epochs(job, state, history, events, began - before_s)
     return _conclude(job, history, wall_s)
@@ -103,7 +106,15 @@ def _make_job(config: Config, workdir: Path, data: Prepared, progress: Progress)
     return Job(config, workdir, data, plan, model, labels, step, optimizer, progress)
 
 
-def _start_or_resume(job: Job) -> tuple[TrainState, list[Evaluation], float]:
+def _masks_to_start_from(job: Job) -> Masks | None:
+    """Those of `sparsity.init_masks`; None if there are none, or the run has begun or ended already."""
+    file = job.config.sparsity.init_masks
+    if not file or checkpoint.saved_steps(job.workdir / "checkpoints") or run.load_result(job.workdir):
+        return None
+    return load_initial_masks(file, job.config.model.name, job.model, job.data)
+
+
+def _start_or_resume(job: Job, masks: Masks | None) -> tuple[TrainState, list[Evaluation], float]:
     """State, evaluations so far and seconds spent, from the newest checkpoint, `init_from`, or scratch."""
     directory = job.workdir / "checkpoints"
     like = abstract_state(job.model, job.data.schema, job.optimizer)
@@ -113,8 +124,10 @@ def _start_or_resume(job: Job) -> tuple[TrainState, list[Evaluation], float]:
         return state, [Evaluation(**e) for e in about["history"]], about["wall_s"]
     run.rewind_metrics(job.workdir, -1)
     if job.config.train.init_from:
-        return _inherit(job), [], 0.0
-    return init_state(job.model, job.data.schema, job.optimizer, job.config.seed), [], 0.0
+        state = _inherit(job)
+    else:
+        state = init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
+    return (state if masks is None else state.held_to(masks)), [], 0.0
 
 
 def _inherit(job: Job) -> TrainState:

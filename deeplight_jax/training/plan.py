@@ -19,9 +19,9 @@ class Plan(NamedTuple):
     Attributes:
       epoch_steps: steps an epoch, the last partial batch counted.
       total_steps: steps of the run.
-      warmup_steps: steps before pruning begins.
+      warmup_steps: steps before pruning begins; all of them where masks are given and stay as they are.
       event_epoch_steps: `epoch_steps` if epochs end with an event, else 0.
-      components: those with a target above 0.
+      components: those with a target above 0; where training starts from masks, all there are.
       damping_steps: U, rescaled if the config asks for it.
       reach: share of the targets that counts as reached.
       notice: what the user should know of the schedule; empty if nothing.
@@ -46,23 +46,26 @@ def make_plan(config: Config, rows: int) -> Plan:
     sparsity = config.sparsity
     epoch_steps = steps_per_epoch(rows, config.data.batch_size)
     total = config.train.epochs * epoch_steps
-    warmup = round(sparsity.warmup_epochs * epoch_steps)
-    event_epoch_steps = epoch_steps if sparsity.epoch_end_event else 0
     components = tuple(
-        Component(code, sparsity[code], SCOPES[code]) for code in COMPONENT_LETTERS.values() if sparsity[code]
+        Component(code, sparsity[code], SCOPES[code])
+        for code in COMPONENT_LETTERS.values()
+        if sparsity[code] or sparsity.init_masks
     )
+    fixed = not (sparsity.regrow or any(c.target for c in components))
+    warmup = total if fixed else round(sparsity.warmup_epochs * epoch_steps)
+    event_epoch_steps = epoch_steps if sparsity.epoch_end_event else 0
     plan = Plan(
         epoch_steps, total, warmup, event_epoch_steps, components, sparsity.damping_steps, sparsity.reach, ""
     )
     k = last_event(total, warmup, sparsity.interval_steps, event_epoch_steps) - warmup
     reached = fraction_reached(k, sparsity.damping, sparsity.damping_steps)
-    if not components or reached >= sparsity.reach:
+    if not any(c.target for c in components) or reached >= sparsity.reach:
         return plan
     return _shortened(plan, config, max(k, 0), reached)
 
 
 def targets(plan: Plan) -> dict[str, float]:
-    """Target rate by component code."""
+    """Target rate by code of the components that masks prune."""
     return {c.code: c.target for c in plan.components}
 
 
@@ -74,7 +77,7 @@ def check_prunable(plan: Plan, labels: Labels, model: str) -> None:
     """
     has = set(jax.tree.leaves(labels)) - {UNPRUNED}
     for component in plan.components:
-        if component.code not in has:
+        if component.target and component.code not in has:
             raise ConfigError(
                 f"sparsity.{component.code}={component.target:g}, but model {model} has no such weights; "
                 f"it has {', '.join(sorted(has))}"
@@ -83,7 +86,7 @@ def check_prunable(plan: Plan, labels: Labels, model: str) -> None:
 
 def is_ripe(plan: Plan, config: Config, step: int) -> bool:
     """Whether a model after `step` steps has reached its targets, so that it may be chosen as the best."""
-    if not plan.components:
+    if not any(c.target for c in plan.components):
         return True
     event = last_event(step, plan.warmup_steps, config.sparsity.interval_steps, plan.event_epoch_steps)
     reached = fraction_reached(event - plan.warmup_steps, config.sparsity.damping, plan.damping_steps)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplight_jax.config import Config, config_hash, flatten, from_json, to_json
-from deeplight_jax.data.identity import first_difference, identity
+from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
@@ -69,10 +69,9 @@ def check_fits(workdir: Path, data: Prepared) -> None:
     Raises:
       RunError: fields or vocabularies differ; the first difference is named.
     """
-    if difference := first_difference(load_data_of(workdir), data, "the run"):
-        raise RunError(
-            f"{difference}; encode the rows with `deeplight prepare ... --vocab` of the run's data"
-        )
+    if found := difference(identity(data), load_data_of(workdir), "the run's"):
+        raise RunError(f"{data.directory}: {found}; encode the rows with `deeplight prepare ... --vocab` "
+                       "of the run's data")  # fmt: skip
 
 
 def load_config_of(workdir: Path) -> Config:

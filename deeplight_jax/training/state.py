@@ -39,6 +39,13 @@ class TrainState(struct.PyTreeNode):
         """The model that is evaluated, exported and reported: weights with pruned ones at zero."""
         return apply_masks(self.params, self.masks)
 
+    def held_to(self, masks: Masks) -> TrainState:
+        """The same state under other masks, the weights outside them at zero."""
+        *others, project = self.opt_state
+        project = project._replace(masks=jax.tree.map(jnp.asarray, masks))
+        params = apply_masks(self.params, project.masks)
+        return self.replace(params=params, opt_state=(*others, project))
+
 
 def init_state(
     model: nn.Module, schema: Schema, optimizer: optax.GradientTransformation, seed: int

@@ -86,6 +86,25 @@ def test_masks_without_regrowth_only_shrink():
     assert before.sum() < 40
 
 
+@pytest.mark.parametrize("target", [0.0, 0.5, 0.9])
+def test_given_masks_are_kept_to_without_regrowth_however_far_behind_the_schedule(target):
+    given = np.arange(40) % 3 == 0  # two thirds pruned
+    components = (Component("dnn", target),)
+    transform = project_onto_masks(
+        LABELS, components, warmup_steps=2, interval_steps=3, damping_steps=0.01, regrow=False
+    )
+    params = {**start(), "w": jnp.where(given, start()["w"], 0)}
+    state = transform.init(params)
+    state = state._replace(masks={**state.masks, "w": jnp.asarray(given)})
+    for step in range(1, 31):
+        updates, state = transform.update(gradient(step), state, params, step=step)
+        params = optax.apply_updates(params, updates)
+        assert not np.asarray(params["w"])[~given].any()
+    keep = np.asarray(state.masks["w"])
+    assert not (keep & ~given).any()
+    assert keep.sum() == min(given.sum(), round((1 - target) * 40))
+
+
 def test_a_new_target_does_not_recompile():
     transform = project_onto_masks(LABELS, COMPONENTS, warmup_steps=0, interval_steps=1)
     params, state = start(), transform.init(start())

@@ -63,6 +63,29 @@ def test_every_files_damage_is_named(state, tmp_path):
         checkpoint.verify(directory, 7)
 
 
+def test_masks_are_read_alone(state, tmp_path):
+    directory = tmp_path / "c"
+    keep = np.arange(12).reshape(3, 4) % 5 > 1
+    project = state.opt_state[-1]._replace(masks={"a": {"w": jnp.asarray(keep)}, "b": optax.MaskedNode()})
+    checkpoint.save(directory, state.replace(opt_state=(state.opt_state[0], project)), {})
+    for path in (directory / "7" / "state").rglob("*"):
+        if path.is_file():
+            path.unlink()  # the parameters are not looked at
+    found = checkpoint.restore_masks(directory, 7)
+    np.testing.assert_array_equal(found["a"]["w"], keep)
+    assert isinstance(found["b"], optax.MaskedNode)
+    file = directory / "7" / "masks.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(RunError, match=r"masks.safetensors is damaged; delete"):
+        checkpoint.restore_masks(directory, 7)
+    file.unlink()
+    with pytest.raises(RunError, match=r"masks.safetensors is missing"):
+        checkpoint.restore_masks(directory, 7)
+    with pytest.raises(RunError, match="no checkpoint of step 8; it has 7"):
+        checkpoint.restore_masks(directory, 8)
+
+
 def test_an_unfinished_save_is_not_a_checkpoint(state, tmp_path):
     directory = tmp_path / "c"
     checkpoint.save(directory, state, {})

@@ -33,6 +33,20 @@ def test_targets_need_a_component_that_the_model_has():
         check_prunable(make_plan(config(sparsity__dnn=0.9), PAPER_ROWS), labels, "fm")
 
 
+def test_given_masks_that_stay_need_no_schedule():
+    given = {"sparsity__init_masks": "m.safetensors"}
+    fixed = make_plan(config(**given, sparsity__regrow=False), 10_000)
+    assert fixed.warmup_steps == fixed.total_steps
+    assert set(targets(fixed).values()) == {0.0}
+    check_prunable(fixed, {"table": "embedding"}, "lr")
+    assert is_ripe(fixed, config(**given), 1)
+    further = make_plan(config(**given, sparsity__regrow=False, sparsity__dnn=0.9), PAPER_ROWS)
+    assert further.warmup_steps == 40_290
+    assert set(targets(further)) >= {"dnn", "field", "embedding"}
+    free = make_plan(config(**given), 10_000)  # events open the masks up again: dense, sparse, dense
+    assert free.warmup_steps == 2 * free.epoch_steps
+
+
 def test_a_dense_plan_is_always_ripe():
     plan = make_plan(config(), 1000)
     assert plan.components == ()

@@ -1,0 +1,88 @@
+"""The `deeplight masks` commands: show, diff, merge."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from deeplight_jax.training.inspect import RunMasks
+
+
+def add_masks(parser: argparse.ArgumentParser, out: Console) -> None:
+    """Give a parser the subcommands; tables go to `out`, `--json` to standard output."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    show = actions.add_parser(
+        "show", help="rates, dead units, live field pairs, pruned rows", allow_abbrev=False
+    )
+    show.add_argument("masks_of", metavar="RUN[@STEP]")
+    diff = actions.add_parser("diff", help="what two runs keep, against chance", allow_abbrev=False)
+    diff.add_argument("a", metavar="RUN_A[@STEP]")
+    diff.add_argument("b", metavar="RUN_B[@STEP]")
+    merge = actions.add_parser(
+        "merge", help="several runs' masks as one file, for sparsity.init_masks", allow_abbrev=False
+    )
+    merge.add_argument("--op", required=True, choices=("and", "or", "majority"), help="majority prunes ties")
+    merge.add_argument("runs", nargs="+", metavar="RUN[@STEP]")
+    merge.add_argument("--out", required=True, type=Path, metavar="FILE.safetensors")
+    for action, run in ((show, _show), (diff, _diff), (merge, _merge)):
+        action.add_argument("--json", action="store_true", help="print JSON instead of tables")
+        action.set_defaults(run=lambda arguments, _, run=run: _print(arguments, out, *run(arguments)))
+
+
+def _show(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:
+    from deeplight_jax.reporting.mask_tables import masks_tables
+    from deeplight_jax.training.inspect import load_masks
+    from deeplight_jax.training.plan import targets
+
+    found = load_masks(arguments.masks_of)
+    shown = {"run": arguments.masks_of, "step": found.step, **_described(found, targets(found.plan))}
+    return shown, masks_tables(f"masks of {arguments.masks_of}, step {found.step}", shown)
+
+
+def _diff(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:
+    from deeplight_jax.evaluation.liveness import compare_masks
+    from deeplight_jax.reporting.mask_tables import diff_tables
+    from deeplight_jax.training.merging import load_comparable
+
+    a, b = load_comparable([arguments.a, arguments.b])
+    compared = {
+        "a": {"run": arguments.a, "step": a.step},
+        "b": {"run": arguments.b, "step": b.step},
+        **compare_masks(a.masks, b.masks, a.labels, a.schema),
+    }
+    title = f"A: {arguments.a}, step {a.step}; B: {arguments.b}, step {b.step}"
+    return compared, diff_tables(title, compared)
+
+
+def _merge(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:
+    from deeplight_jax.reporting.mask_tables import masks_tables
+    from deeplight_jax.training.merging import merge_masks
+
+    merged, about = merge_masks(arguments.runs, arguments.op, arguments.out)
+    shown = {"file": str(arguments.out), "op": arguments.op, "runs": about["runs"], **_described(merged, {})}
+    return shown, masks_tables(f"{arguments.out}: {arguments.op} of {', '.join(about['runs'])}", shown)
+
+
+def _described(found: RunMasks, targets: Mapping[str, float]) -> dict[str, Any]:
+    from deeplight_jax.evaluation.liveness import describe_masks
+
+    described = describe_masks(found.masks, found.labels, found.schema, targets)
+    return {"model": found.config.model.name, **described}
+
+
+def _print(
+    arguments: argparse.Namespace, out: Console, shown: Mapping[str, Any], tables: Sequence[Table]
+) -> None:
+    if arguments.json:
+        sys.stdout.write(json.dumps(shown) + "\n")
+        return
+    for table in tables:
+        out.print(table)

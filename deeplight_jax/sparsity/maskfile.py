@@ -1,0 +1,103 @@
+"""Masks in a file: one safetensors file, a bit a weight, readable without the parameters.
+
+Each mask is a U8 tensor, the bits of `packing.Packed`, named by its path. The one metadata entry holds every
+path with its shape (null where nothing is masked) and what the writer says about the masks.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from deeplight_jax.errors import MaskError
+from deeplight_jax.sparsity.algebra import check_alike, leaves_by_path, path_of
+from deeplight_jax.sparsity.components import Masks
+from deeplight_jax.sparsity.packing import Packed, pack, unpack
+
+_ENTRY, _FORMAT = "deeplight_masks", 1  # a single entry: safetensors writes several in no fixed order
+
+
+def write_masks(file: str | Path, masks: Masks, about: Mapping[str, Any] | None = None) -> None:
+    """Write a mask tree of nested dicts, whole or not at all; equal masks give equal bytes.
+
+    Args:
+      file: replaced if it exists.
+      masks: bool arrays and `optax.MaskedNode`s in nested dicts, as Flax makes them.
+      about: JSON-able facts to keep with them.
+
+    Raises:
+      MaskError: the tree holds other containers or other leaves, or the file cannot be written.
+    """
+    file = Path(file)
+    check_alike(masks)
+    _check_nested_dicts(masks)
+    leaves = leaves_by_path(masks)
+    masked = {path: keep for path, keep in leaves.items() if not isinstance(keep, optax.MaskedNode)}
+    shapes = {path: list(keep.shape) if path in masked else None for path, keep in leaves.items()}
+    header = {"format": _FORMAT, "masks": shapes, "about": dict(about or {})}
+    content = save({path: np.asarray(pack(keep).bits) for path, keep in masked.items()},
+                   {_ENTRY: json.dumps(header)})  # fmt: skip
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(file)
+    except OSError as error:
+        raise MaskError(f"cannot write {file} ({error.strerror}); name another place") from error
+
+
+def read_masks(file: str | Path) -> tuple[Masks, dict[str, Any]]:
+    """Masks as nested dicts of numpy bools, and what was said about them.
+
+    Raises:
+      MaskError: the file is missing, damaged, or holds no masks.
+    """
+    try:
+        with safe_open(str(file), framework="numpy") as found:
+            header = json.loads((found.metadata() or {}).get(_ENTRY, "{}"))
+            if header.get("format") != _FORMAT:
+                raise ValueError(f"it holds no masks of format {_FORMAT}")
+            packed = {
+                path: optax.MaskedNode() if shape is None else _packed(found.get_tensor(path), shape)
+                for path, shape in header["masks"].items()
+            }
+        return unpack(_nested(packed)), header["about"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MaskError(
+            f"cannot read masks from {file} ({error}); `deeplight masks merge` writes such files"
+        ) from error
+
+
+def _packed(bits: np.ndarray, shape: list[int]) -> Packed:
+    if bits.dtype != np.uint8 or bits.shape != (-(-math.prod(shape) // 8),):
+        raise ValueError(f"{bits.dtype}{list(bits.shape)} cannot be the bits of {shape}")
+    return Packed(bits, tuple(shape))
+
+
+def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *folders, name = path.split("/")
+        node = tree
+        for folder in folders:
+            node = node.setdefault(folder, {})
+        node[name] = leaf
+    return tree
+
+
+def _check_nested_dicts(masks: Masks) -> None:
+    """Refuse trees that their paths alone cannot give back."""
+    flat, _ = jax.tree_util.tree_flatten_with_path(masks, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
+    for path, _ in flat:
+        names = [key.key if isinstance(key, jax.tree_util.DictKey) else None for key in path]
+        if not names or not all(isinstance(name, str) and "/" not in name for name in names):
+            raise MaskError(f"{path_of(path) or 'the root'} cannot be written: a file holds nested dicts "
+                            "whose names have no '/'; convert the tree to such")  # fmt: skip
