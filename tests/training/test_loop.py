@@ -171,9 +171,14 @@ def test_patience_stops_early_and_the_best_checkpoint_is_kept(config, tmp_path):
 
 @pytest.mark.parametrize("model", ["lr", "fm", "fwfm"])
 def test_the_other_models_train_and_prune(model, config, tmp_path):
-    result = train(override(config, {"model.name": model}), tmp_path / model)
-    assert result["roc_auc"] > 0.5
     codes = {"lr": {"embedding"}, "fm": {"embedding"}, "fwfm": {"field", "embedding"}}[model]
+    lacking = {f"sparsity.{code}": 0.0 for code in {"dnn", "field", "embedding"} - codes}
+    other = override(config, {"model.name": model})
+    with pytest.raises(ConfigError, match=f"sparsity.dnn=0.9, but model {model} has no such weights"):
+        train(other, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    result = train(override(other, lacking), tmp_path / model)
+    assert result["roc_auc"] > 0.5
     assert set(result["components"]) == codes
 
 
