@@ -97,11 +97,11 @@ class FwFMTerms(nn.Module):
 
     @nn.compact
     def __call__(self, e: jax.Array) -> jax.Array:
+        linear = self._field_vectors(e) if self.linear == "field_vector" else 0.0
         n = e.shape[-2]
         shape = (n, n) if self.field_matrix == "full" else (n * (n - 1) // 2,)
         r = self.param("r", prunable(nn.initializers.normal(1 / math.sqrt(n)), "field"), shape)
-        pairs = fwfm_pairs(e, r) + output_bias(self).astype(e.dtype)
-        return pairs if self.linear == "weights" else self._field_vectors(e) + pairs
+        return linear + fwfm_pairs(e, r) + output_bias(self).astype(e.dtype)
 
     def _field_vectors(self, e: jax.Array) -> jax.Array:
         n, k = e.shape[-2:]
