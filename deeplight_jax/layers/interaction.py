@@ -12,7 +12,10 @@ from deeplight_jax.data.schema import field_pairs
 
 
 def first_order(weights: jax.Array, bias: jax.Array) -> jax.Array:
-    """bias + sum of the weights of the values given: float[batch] of float[batch, field, 1] and f32[]."""
+    """bias + sum of the weights of the values given: float[batch] of float[batch, field, 1].
+
+    `bias` is f32[], or float[batch] logits that the weights join.
+    """
     return jnp.sum(weights, axis=(-2, -1)) + bias.astype(weights.dtype)
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from deeplight_jax.layers.embedding import Embedding
+from deeplight_jax.layers.interaction import first_order
 from deeplight_jax.layers.mlp import MLP
 from deeplight_jax.models.deep import joined
 from deeplight_jax.models.shallow import FwFMTerms
@@ -30,4 +30,4 @@ class DeepFwFM(nn.Module):
         """Logits float[batch] of i32[batch, categorical] and f32[batch, numeric]."""
         e = self.embedding(ids, values)
         logits = self.fwfm(e) + self.deep(joined(e), dropout_rate)
-        return logits if self.weights is None else logits + jnp.sum(self.weights(ids, values), axis=(-2, -1))
+        return logits if self.weights is None else first_order(self.weights(ids, values), logits)

@@ -123,7 +123,7 @@ class FwFM(nn.Module):
     @nn.compact
     def __call__(self, ids: jax.Array, values: jax.Array, dropout_rate: jax.Array | None = None) -> jax.Array:
         logits = self.fwfm(self.embedding(ids, values))
-        return logits if self.weights is None else logits + jnp.sum(self.weights(ids, values), axis=(-2, -1))
+        return logits if self.weights is None else first_order(self.weights(ids, values), logits)
 
 
 class FmFM(nn.Module):
