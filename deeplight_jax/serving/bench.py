@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -134,17 +134,27 @@ def resident_bytes() -> int | None:
 
 @contextmanager
 def one_core() -> Iterator[int | None]:
-    """Pins this process's thread to the last of its cores, and gives back all; None where it cannot."""
+    """Pins every thread of this process, and those that they start, to the last of its cores.
+
+    Yields the core, or None where the system cannot; afterwards all threads may use all cores again.
+    """
     try:
         allowed = os.sched_getaffinity(0)
-        os.sched_setaffinity(0, {max(allowed)})
+        _pin({max(allowed)})
     except (AttributeError, OSError):
         yield None
         return
     try:
         yield max(allowed)
     finally:
-        os.sched_setaffinity(0, allowed)
+        _pin(allowed)
+
+
+def _pin(cores: set[int]) -> None:
+    os.sched_setaffinity(0, cores)
+    for thread in Path("/proc/self/task").glob("*"):
+        with suppress(OSError):  # it ended meanwhile
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 def draw_rows(

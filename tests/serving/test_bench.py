@@ -1,6 +1,7 @@
 """Measurement: figures are consistent, clocks are read where they should be, the core is given back."""
 
 import os
+import threading
 import time
 
 import numpy as np
@@ -96,10 +97,17 @@ def test_resident_memory_grows_with_what_is_held():
 def test_the_cores_are_given_back():
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("no affinity here")
-    before = os.sched_getaffinity(0)
+    before, stop, ready = os.sched_getaffinity(0), threading.Event(), threading.Event()
+    waiting = threading.Thread(target=lambda: (ready.set(), stop.wait()))
+    waiting.start()
+    ready.wait()
     with bench.one_core() as core:
-        assert os.sched_getaffinity(0) == {core}
-    assert os.sched_getaffinity(0) == before
+        pinned = [os.sched_getaffinity(thread) for thread in (0, waiting.native_id)]
+    restored = [os.sched_getaffinity(thread) for thread in (0, waiting.native_id)]
+    stop.set()
+    waiting.join()
+    assert pinned == [{core}, {core}]
+    assert restored == [before, before]
 
 
 def test_a_system_without_affinity_is_measured_unpinned(monkeypatch):
