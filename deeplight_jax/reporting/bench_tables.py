@@ -23,29 +23,33 @@ def speed_table(found: Comparison) -> Table:
     table = Table(
         title=f"{about['artifact']}: {about['rows']} rows, {where}, medians of {about['rounds']} rounds",
         title_justify="left",
-        caption=f"{found.machine['processor']}; dense rivals {found.dense}",
+        caption="\n".join(_notes(found)),
         caption_justify="left",
     )
     table.add_column("", no_wrap=True)
-    batches = list(found.figures[found.ours].rows_per_s)
+    batches = [str(batch) for batch in found.figures[found.ours].rows_per_s]
     flushed = ["flushed us"] if found.flush_bytes else []
-    for heading in ("p50 us", "p99 us", *flushed, *(f"rows/s at {b}" for b in batches)):
+    slower = [f"x at {batch}" for batch in ("1", *_RATIO_BATCHES)]
+    for heading in ("p50 us", "p99 us", *flushed, *(f"rows/s at {batch}" for batch in batches), *slower):
         table.add_column(heading, justify="right")
-    table.add_column(f"times slower: 1 row / {' / '.join(_RATIO_BATCHES)}", justify="right")
     ratios = found.ratios()
     for name, timed in found.figures.items():
         cells = [f"{timed.p50_us:.2f}", f"{timed.p99_us:.2f}"]
         cells += ["-" if timed.flushed_us is None else f"{timed.flushed_us:.1f}"] * len(flushed)
         cells += [f"{rate:,.0f}" for rate in timed.rows_per_s.values()]
-        slower = (
-            " / ".join(f"{ratios[name][key]:.1f}" for key in ("p50", *_RATIO_BATCHES))
-            if name in ratios
-            else ""
-        )
-        table.add_row(name, *cells, slower)
-    for name, reason in found.left_out.items():
-        table.add_row(name, reason, style="dim")
+        cells += [f"{ratios[name][key]:.1f}" for key in ("p50", *_RATIO_BATCHES)] if name in ratios else []
+        table.add_row(name, *cells)
     return table
+
+
+def _notes(found: Comparison) -> list[str]:
+    """The machine, where dense rivals come from, and who is missing why."""
+    reasons: dict[str, list[str]] = {}
+    for name, reason in found.left_out.items():
+        reasons.setdefault(reason, []).append(name)
+    left_out = [f"left out: {'; '.join(names)} ({reason})" for reason, names in reasons.items()]
+    first = f"{found.machine['processor']}; dense rivals: {found.dense}; rows/s at so many rows a call"
+    return [f"{first}; x: times slower than the engine", *left_out]
 
 
 def loading_table(found: Comparison) -> Table:
@@ -75,7 +79,7 @@ def sweep_table(sweep: RateSweep) -> Table:
     for line in sweep.lines:
         table.add_row(f"{line.rate:.1%}", f"{line.weights:,}", f"{line.p50_us:.2f}", f"{line.row_us:.3f}")
     if sweep.rival_p50_us is None or sweep.rival_row_us is None:
-        table.caption = "no dense rival: pip install onnx onnxruntime"
+        table.caption = "no dense rival; pip install 'deeplight-jax[bench]'"
         return table
     table.add_section()
     table.add_row(sweep.rival, "", f"{sweep.rival_p50_us:.2f}", f"{sweep.rival_row_us:.3f}")

@@ -39,7 +39,7 @@ class Comparison(NamedTuple):
       flush_bytes: written over between calls for `flushed_us`; 0: not measured.
       dense: where the dense rivals' weights are from.
       sweep: latency by rate, where it was asked for.
-      settings: artifact, rows, rounds, seconds.
+      settings: artifact, rows, rounds, seconds, level (of the engine).
       machine: see `machine_facts`.
     """
 
@@ -111,6 +111,7 @@ def compare(
         scorers: dict[str, Score] = {ours: engine.score, **made.scorers}
         drawn = draw_rows(engine.schema, rows)
         figures = measure(scorers, *drawn, rounds, seconds, flush_bytes=buffer, progress=progress)
+        settings = dict(artifact=str(path), rows=rows, rounds=rounds, seconds=seconds, level=engine.path)
         swept = sweep_rates(engine, rows, rounds, seconds, progress=progress) if sweep else None
     return Comparison(
         ours=ours,
@@ -122,7 +123,7 @@ def compare(
         flush_bytes=buffer,
         dense=f"trained weights of {run}" if run else "unfolded from the artifact",
         sweep=swept,
-        settings={"artifact": str(path), "rows": rows, "rounds": rounds, "seconds": seconds},
+        settings=settings,
         machine=machine_facts(),
     )
 

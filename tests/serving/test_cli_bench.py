@@ -36,7 +36,9 @@ def test_json_holds_figures_ratios_and_the_machine(exported, quick_sweep, monkey
     assert ratio["512"] == pytest.approx(ours["rows_per_s"]["512"] / theirs["rows_per_s"]["512"])
     assert list(ratio) == ["p50", *map(str, bench.BATCHES)]
     assert found["loading"]["file_bytes"] == exported.stat().st_size
-    assert found["settings"] == {"artifact": str(exported), "rows": "cold", "rounds": 1, "seconds": 0.001}
+    level = found["ours"].removeprefix("deeplight (").removesuffix(")")
+    settings = {"artifact": str(exported), "rows": "cold", "rounds": 1, "seconds": 0.001, "level": level}
+    assert found["settings"] == settings
     assert found["machine"]["versions"]["numpy"]
     assert [line["rate"] for line in found["sweep"]["lines"]] == [0.5, 0.9]
     assert found["dense"] == "unfolded from the artifact"
