@@ -55,11 +55,11 @@ def _bench(out: Console, err: Console, arguments: argparse.Namespace, _: list[st
 
     if arguments.out:
         check_figure_file(arguments.out)
-    against = [] if arguments.against == "none" else arguments.against.split(",")
+    names = [name.strip() for name in arguments.against.split(",")]
     with progress_bars(err) as advance:
         found = compare(
             arguments.artifact,
-            against,
+            [] if names == ["none"] else names,
             arguments.rows,
             arguments.rounds,
             arguments.seconds,

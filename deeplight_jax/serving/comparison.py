@@ -111,8 +111,8 @@ def compare(
         scorers: dict[str, Score] = {ours: engine.score, **made.scorers}
         drawn = draw_rows(engine.schema, rows)
         figures = measure(scorers, *drawn, rounds, seconds, flush_bytes=buffer, progress=progress)
-        settings = dict(artifact=str(path), rows=rows, rounds=rounds, seconds=seconds, level=engine.path)
         swept = sweep_rates(engine, rows, rounds, seconds, progress=progress) if sweep else None
+    settings = {"artifact": str(path), "rows": rows, "rounds": rounds, "seconds": seconds}
     return Comparison(
         ours=ours,
         figures=figures,
@@ -123,7 +123,7 @@ def compare(
         flush_bytes=buffer,
         dense=f"trained weights of {run}" if run else "unfolded from the artifact",
         sweep=swept,
-        settings=settings,
+        settings={**settings, "level": engine.path},
         machine=machine_facts(),
     )
 
@@ -140,9 +140,9 @@ def _trained(run: str | Path, engine: Engine) -> DenseArrays:
     from deeplight_jax.config import config_hash
     from deeplight_jax.training.inspect import load_run
 
-    step = "" if "@" in str(run) else f"@{engine.about['step']}"
-    found = load_run(f"{run}{step}")
-    if engine.about["config_hash"] != config_hash(found.config) or engine.schema != found.schema:
+    about = engine.about
+    found = load_run(run if "@" in str(run) or "step" not in about else f"{run}@{about['step']}")
+    if about.get("config_hash") != config_hash(found.config) or engine.schema != found.schema:
         raise ArtifactError(
             f"the artifact was not made from {run}: their configs or fields differ; leave --run out"
         )

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from random_models import artifact_of
 
 from deeplight_jax.cli import main
 from deeplight_jax.serving import bench, comparison, machine, rivals
+from deeplight_jax.serving.artifact import save
 
 QUICK = ["--rounds", "1", "--seconds", "0.001"]
 
@@ -83,6 +85,13 @@ def test_dense_rivals_may_have_the_runs_own_weights(exported, run, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["dense"] == f"trained weights of {run}"
     assert list(found["figures"])[1:] == list(rivals.RIVALS["onnxruntime"])
+
+
+def test_a_run_that_the_artifact_is_not_of_is_refused(run, tmp_path, capsys):
+    other = tmp_path / "other.safetensors"
+    save(other, artifact_of())
+    assert main(["bench", "--artifact", str(other), "--against", "scipy", "--run", str(run), *QUICK]) == 2
+    assert f"was not made from {run}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

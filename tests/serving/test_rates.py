@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from random_models import MIXED
-from test_bench import artifact_of
+from random_models import MIXED, artifact_of
 
 from deeplight_jax.errors import ArtifactError
 from deeplight_jax.serving import rates, rivals
