@@ -54,6 +54,7 @@ def config(data: Path) -> Config:
         "sparsity.warmup_epochs": 0.25,
         "sparsity.short_schedule": "rescale",
         "train.epochs": 1,
+        "train.checkpoint_steps": 200,
     }
     rates = {f"sparsity.{component}": rate for component, rate in parse_code(CODE).items()}
     return override(default_config(), {**settings, **rates})

@@ -36,6 +36,7 @@ def check_figure_file(path: Path) -> None:
 def write_bench_figure(found: Comparison, path: Path) -> None:
     """Latency of one row and time a row at 512, a point a scorer; below, latency by rate if it was swept."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     rows = 2 if found.sweep else 1
     figure = Figure(figsize=(9, 3.2 * rows), layout="constrained")
@@ -47,9 +48,10 @@ def write_bench_figure(found: Comparison, path: Path) -> None:
     for axes, times, title in zip(panels[0], (one, batched), ("one row", "a row, 512 a call"), strict=True):
         axes.scatter(times, names, color=colours)  # bars would need a zero, which a logarithm lacks
         for name, time in zip(names, times, strict=True):
-            axes.annotate(f"{time:.3g}", (time, name), (7, 0), textcoords="offset points", va="center")
+            axes.annotate(f"{time:.3g}", (time, name), (0, 6), textcoords="offset points", ha="center")
         axes.set(xscale="log", xlabel="microseconds", title=title)
-        axes.margins(x=0.2)
+        axes.margins(x=0.2, y=0.15)
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(axis="y", linewidth=0.4)
     panels[0][1].tick_params(labelleft=False)
     if found.sweep:
@@ -75,7 +77,7 @@ def _by_rate(
     axes.plot(kept, times, marker="o", color=_OURS, label="deeplight, random net")
     if rival_us is not None:
         axes.axhline(rival_us, color=_THEIRS, linestyle="--", label=sweep.rival)
-    if crossing is not None and crossing < 1:
+    if crossing:  # neither never nor from the first rate on
         axes.axvline(1 - crossing, color=_THEIRS, linewidth=0.7, label=f"break-even: {crossing:.0%} pruned")
     axes.set(xscale="log", yscale="log", xlabel="share of the net's weights kept", ylabel="microseconds")
     axes.xaxis.set_major_formatter(PercentFormatter(1))

@@ -28,15 +28,14 @@ def speed_table(found: Comparison) -> Table:
     )
     table.add_column("", no_wrap=True)
     batches = [str(batch) for batch in found.figures[found.ours].rows_per_s]
-    flushed = ["flushed us"] if found.flush_bytes else []
+    flushed = ["flush us"] if found.flush_bytes else []
     slower = [f"x at {batch}" for batch in ("1", *_RATIO_BATCHES)]
-    for heading in ("p50 us", "p99 us", *flushed, *(f"rows/s at {batch}" for batch in batches), *slower):
+    for heading in ("p50 us", "p99 us", *flushed, *(f"k/s at {batch}" for batch in batches), *slower):
         table.add_column(heading, justify="right")
     ratios = found.ratios()
     for name, timed in found.figures.items():
-        cells = [f"{timed.p50_us:.2f}", f"{timed.p99_us:.2f}"]
-        cells += ["-" if timed.flushed_us is None else f"{timed.flushed_us:.1f}"] * len(flushed)
-        cells += [f"{rate:,.0f}" for rate in timed.rows_per_s.values()]
+        cells = [_us(timed.p50_us), _us(timed.p99_us), *([_us(timed.flushed_us)] if flushed else [])]
+        cells += [f"{rate / 1000:,.0f}" for rate in timed.rows_per_s.values()]
         cells += [f"{ratios[name][key]:.1f}" for key in ("p50", *_RATIO_BATCHES)] if name in ratios else []
         table.add_row(name, *cells)
     return table
@@ -48,8 +47,10 @@ def _notes(found: Comparison) -> list[str]:
     for name, reason in found.left_out.items():
         reasons.setdefault(reason, []).append(name)
     left_out = [f"left out: {'; '.join(names)} ({reason})" for reason, names in reasons.items()]
-    first = f"{found.machine['processor']}; dense rivals: {found.dense}; rows/s at so many rows a call"
-    return [f"{first}; x: times slower than the engine", *left_out]
+    about = f"{found.machine['processor']}; dense rivals: {found.dense}"
+    units = "k/s: thousand rows a second at so many a call; x: times slower than the engine"
+    flushed = ["flush us: p50 with the caches flushed before the call"] if found.flush_bytes else []
+    return [about, units, *flushed, *left_out]
 
 
 def loading_table(found: Comparison) -> Table:
@@ -85,6 +86,10 @@ def sweep_table(sweep: RateSweep) -> Table:
     table.add_row(sweep.rival, "", f"{sweep.rival_p50_us:.2f}", f"{sweep.rival_row_us:.3f}")
     table.add_row("faster from the rate", "", *(_rate(r) for r in (sweep.break_even, sweep.break_even_512)))
     return table
+
+
+def _us(time: float | None) -> str:
+    return "-" if time is None else f"{time:.2f}" if time < 100 else f"{time:,.0f}"
 
 
 def _rate(rate: float | None) -> str:
