@@ -3,7 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
+
+#include "deeplight.h"
 
 #if defined(__clang__)
 #define DL_SCALAR
@@ -72,6 +75,11 @@ struct Plan {
 
   size_t scratch_floats() const;
 };
+
+struct Bad { std::string what; };  // a model that points outside itself
+
+void check(const dl_model &);  // throws Bad
+Plan make_plan(const dl_model &);  // of a checked model
 
 // A vector level. `rows` is at most kBlock for `block`; `next` are the ids of the rows scored after these.
 struct Level {
