@@ -9,6 +9,9 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "plan.hpp"
 
@@ -77,6 +80,20 @@ int check_rows(const Plan &m, const int32_t *ids, const float *values, int64_t f
   return DL_OK;
 }
 
+// Asks for a row's table rows, if it can be scored.
+bool fetch_row(const Plan &m, const int32_t *ids, const float *values) {
+  for (int c = 0; c < m.categorical; c++) {
+    if (static_cast<uint32_t>(ids[c]) >= static_cast<uint32_t>(m.sizes[c])) return false;
+    if (m.format == DL_TABLE_PACKED)
+      DL_PREFETCH(m.index_of(c, ids[c]), 3);
+    else
+      DL_PREFETCH_ROW(m, c, ids[c], 3);
+  }
+  bool finite = true;
+  for (int i = 0; i < m.numeric; i++) finite &= std::fabs(values[i]) <= 3.402823466e+38f;
+  return finite;
+}
+
 }  // namespace
 
 }  // namespace deeplight
@@ -108,44 +125,131 @@ dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error) tr
   return nullptr;
 }
 
-int dl_logits(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
-              dl_error *error) {
-  thread_local Scratch memory;
-  const Plan &m = engine->plan;
-  float *scratch = memory.of(engine->scratch);
-  if (!scratch) return fail(error, DL_MEMORY, -1, -1, "out of memory");
-  const int step = rows <= kSingleRows ? 1 : kBlock;
-  int here = static_cast<int>(std::min<int64_t>(step, rows));
-  if (rows > 0)
-    if (int code = check_rows(m, ids, values, 0, here, error)) return code;
-  for (int64_t first = 0; first < rows; first += step) {
+namespace {
+
+int score_singles(const dl_engine &engine, float *scratch, const int32_t *ids, const float *values, int rows, float *out,
+                  dl_error *error) {
+  const Plan &m = engine.plan;
+  for (int r = 0; r < rows; r++)
+    if (!fetch_row(m, ids + r * m.categorical, values + r * m.numeric))
+      return check_rows(m, ids, values, 0, rows, error);
+  for (int r = 0; r < rows; r++)
+    engine.level->single(m, scratch, ids + r * m.categorical, values + r * m.numeric, out + r);
+  return DL_OK;
+}
+
+// Blocks from row `first` on.
+int score_blocks(const dl_engine &engine, float *scratch, const int32_t *ids, const float *values, int64_t first,
+                 int64_t rows, float *out, dl_error *error) {
+  const Plan &m = engine.plan;
+  int here = static_cast<int>(std::min<int64_t>(kBlock, rows - first));
+  if (int code = check_rows(m, ids + first * m.categorical, values + first * m.numeric, first, here, error)) return code;
+  while (first < rows) {
     const int64_t behind = first + here;
-    const int next = static_cast<int>(std::min<int64_t>(step, rows - behind));
+    const int next = static_cast<int>(std::min<int64_t>(kBlock, rows - behind));
     const int32_t *own = ids + first * m.categorical, *ahead = ids + behind * m.categorical;
     // the rows behind are checked first, for this block already asks for their table rows
     if (next > 0)
       if (int code = check_rows(m, ahead, values + behind * m.numeric, behind, next, error)) return code;
-    if (step == 1)
-      engine->level->single(m, scratch, own, values + first * m.numeric, out + first);
-    else
-      engine->level->block(m, scratch, own, values + first * m.numeric, here, ahead, next, out + first);
-    for (int r = 0; r < here; r++)
-      if (std::isnan(out[first + r]))
-        return fail(error, DL_OVERFLOW, first + r, -1, "row %lld: its values are too large for float32",
-                    static_cast<long long>(first + r));
-    here = next;
+    engine.level->block(m, scratch, own, values + first * m.numeric, here, ahead, next, out + first);
+    first = behind, here = next;
   }
   return DL_OK;
+}
+
+// The logits of rows `first` to `last`; `together` as blocks however few they are.
+int score_part(const dl_engine &engine, const int32_t *ids, const float *values, int64_t first, int64_t last,
+               bool together, float *out, dl_error *error) {
+  thread_local Scratch memory;
+  float *scratch = memory.of(engine.scratch);
+  if (!scratch) return fail(error, DL_MEMORY, -1, -1, "out of memory");
+  if (first >= last) return DL_OK;
+  const int code = together ? score_blocks(engine, scratch, ids, values, first, last, out, error)
+                            : score_singles(engine, scratch, ids, values, static_cast<int>(last), out, error);
+  if (code) return code;
+  for (int64_t r = first; r < last; r++)
+    if (std::isnan(out[r]))
+      return fail(error, DL_OVERFLOW, r, -1, "row %lld: its values are too large for float32",
+                  static_cast<long long>(r));
+  return DL_OK;
+}
+
+void to_probabilities(float *out, int64_t rows) {
+  for (int64_t i = 0; i < rows; i++) {
+    const float tail = std::exp(-std::fabs(out[i]));
+    out[i] = (out[i] >= 0 ? 1.0f : tail) / (1.0f + tail);
+  }
+}
+
+// Rows [first, last) of a batch in one thread.
+struct Part {
+  int64_t first, last;
+  int code = DL_OK;
+  dl_error error{};
+  std::thread thread{};
+};
+
+struct Parts {
+  std::vector<Part> list;
+  ~Parts() {
+    for (Part &part : list)
+      if (part.thread.joinable()) part.thread.join();
+  }
+};
+
+// A batch in parts of whole blocks, which score as they do in one thread; the first part stays in this one.
+int score_parts(const dl_engine &engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                bool probabilities, float *out, dl_error *error) try {
+  const int64_t count = std::min<int64_t>(threads, rows / kThreadRows);
+  const int64_t share = (rows / count + kBlock) / kBlock * kBlock;
+  Parts parts;
+  for (int64_t first = 0; first < rows; first += share) parts.list.push_back({first, std::min(first + share, rows)});
+  const auto work = [&](Part &part) {
+    part.code = score_part(engine, ids, values, part.first, part.last, true, out, &part.error);
+    if (!part.code && probabilities) to_probabilities(out + part.first, part.last - part.first);
+  };
+  for (size_t i = 1; i < parts.list.size(); i++) try {
+      parts.list[i].thread = std::thread(work, std::ref(parts.list[i]));
+    } catch (const std::system_error &) {  // no more threads: this one does it
+      work(parts.list[i]);
+    }
+  work(parts.list[0]);
+  for (Part &part : parts.list) {
+    if (part.thread.joinable()) part.thread.join();
+    if (part.code) {
+      if (error) *error = part.error;
+      return part.code;
+    }
+  }
+  return DL_OK;
+} catch (const std::exception &) {
+  return fail(error, DL_MEMORY, -1, -1, "out of memory");
+}
+
+}  // namespace
+
+int dl_logits(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
+              dl_error *error) {
+  return score_part(*engine, ids, values, 0, rows, rows > kSingleRows, out, error);
 }
 
 int dl_score(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
              dl_error *error) {
   if (int code = dl_logits(engine, ids, values, rows, out, error)) return code;
-  for (int64_t i = 0; i < rows; i++) {
-    const float tail = std::exp(-std::fabs(out[i]));
-    out[i] = (out[i] >= 0 ? 1.0f : tail) / (1.0f + tail);
-  }
+  to_probabilities(out, rows);
   return DL_OK;
+}
+
+int dl_score_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                     float *out, dl_error *error) {
+  if (threads < 2 || rows < 2 * kThreadRows) return dl_score(engine, ids, values, rows, out, error);
+  return score_parts(*engine, ids, values, rows, threads, true, out, error);
+}
+
+int dl_logits_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                      float *out, dl_error *error) {
+  if (threads < 2 || rows < 2 * kThreadRows) return dl_logits(engine, ids, values, rows, out, error);
+  return score_parts(*engine, ids, values, rows, threads, false, out, error);
 }
 
 const char *dl_level(const dl_engine *engine) { return engine->level->name; }

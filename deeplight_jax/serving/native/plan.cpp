@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "deeplight.h"
@@ -149,6 +150,44 @@ void plan_quadratic(const dl_model &m, Plan &p) {
   }
 }
 
+#include "decode.hpp"
+
+int64_t stride_bytes(const dl_model &m) {
+  const int64_t dim = m.dim;
+  switch (m.table_format) {
+    case DL_TABLE_F32: return 4 * static_cast<int64_t>(m.width);
+    case DL_TABLE_BF16: return (dim + 1 + 15) / 16 * 32;
+    case DL_TABLE_INT8: return (dim + 4 + 15) / 16 * 16;
+    default: return 0;
+  }
+}
+
+// Every packed row holds as many words as its bits say.
+void check_packed(const dl_model &m, int64_t rows) {
+  constexpr const char *what = "the packed table points outside itself";
+  const auto *words = static_cast<const uint32_t *>(m.table);
+  const uint32_t *index = m.table_index, masks = static_cast<uint32_t>(m.dim) / 32 + 1;
+  const uint32_t unused = (m.dim + 1) % 32 ? ~0u << (m.dim + 1) % 32 : 0;
+  expect(index && index[0] == 0, what);
+  for (int64_t r = 0; r < rows; r++) {
+    expect(index[r] <= index[r + 1] && index[r + 1] <= index[rows] && index[r + 1] - index[r] >= masks, what);
+    uint32_t count = masks;
+    for (uint32_t i = 0; i < masks; i++) count += static_cast<uint32_t>(__builtin_popcount(words[index[r] + i]));
+    expect(index[r + 1] - index[r] == count && !(words[index[r] + masks - 1] & unused), what);
+  }
+}
+
+void plan_table(const dl_model &m, Plan &p) {
+  p.format = m.table_format, p.index = m.table_index, p.stride = stride_bytes(m);
+  p.table = static_cast<const char *>(m.table);
+  p.numeric_rows.assign(static_cast<size_t>(m.numeric) * m.width, 0.0f);
+  for (int i = 0; i < m.numeric; i++) {
+    float *out = &p.numeric_rows[static_cast<size_t>(i) * m.width];
+    const float *row = decode(p, p.row_at(i), out);
+    if (row != out) std::copy_n(row, m.dim + 1, out);
+  }
+}
+
 }  // namespace
 
 void check(const dl_model &m) {
@@ -160,7 +199,13 @@ void check(const dl_model &m) {
   const int64_t inputs = m.numeric + static_cast<int64_t>(m.categorical) * m.dim;
   expect(inputs < kMost, "too many inputs");
   expect(!m.categorical || m.sizes, "no sizes");
-  for (int c = 0; c < m.categorical; c++) expect(m.sizes[c] > 0, "a field without table rows");
+  int64_t rows = m.numeric;
+  for (int c = 0; c < m.categorical; c++) {
+    expect(m.sizes[c] > 0, "a field without table rows");
+    rows += m.sizes[c];
+  }
+  expect(m.table_format >= DL_TABLE_F32 && m.table_format <= DL_TABLE_PACKED, "table_format is none of DL_TABLE_...");
+  if (m.table_format == DL_TABLE_PACKED) check_packed(m, rows);
   check(m.quadratic, inputs, inputs, "quadratic points outside itself");
   expect(!m.products || m.product_fields, "no product_fields");
   for (int i = 0; i < 2 * m.products; i++)
@@ -181,7 +226,8 @@ Plan make_plan(const dl_model &m) {
   p.numeric = m.numeric, p.categorical = m.categorical, p.dim = m.dim, p.width = m.width;
   p.inputs = m.numeric + m.categorical * m.dim;
   p.net_input = m.net_input, p.net_inputs = static_cast<int>(net_inputs(m, p.inputs));
-  p.all_pairs = m.all_pairs, p.bias = m.bias, p.table = m.table;
+  p.all_pairs = m.all_pairs, p.bias = m.bias;
+  plan_table(m, p);
   p.single_start = (m.numeric + 15) / 16 * 16;
   p.embedding_mask.assign(m.width, 0), p.linear_mask.assign(m.width, 0);
   std::fill_n(p.embedding_mask.begin(), m.dim, -1);
@@ -201,7 +247,7 @@ Plan make_plan(const dl_model &m) {
 size_t Plan::scratch_floats() const {
   const size_t block = kBlock * (inputs + dim + products.size() / 2 + 2 * static_cast<size_t>(widest + kTogether));
   const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + kSlack);
-  return std::max(block, alone) + 64;
+  return std::max(block, alone) + 16 * static_cast<size_t>(width) + 64;  // a vector's rows, decoded
 }
 
 }  // namespace deeplight

@@ -14,12 +14,28 @@
 #define DL_SCALAR __attribute__((optimize("no-tree-vectorize", "no-tree-slp-vectorize")))
 #endif
 
+// Asks for memory ahead of its use: 3, to the first cache, which a block's rows do not fit; 2, to the second. Macros,
+// for gcc takes a function that does nothing else to have no effect, and drops its calls.
+#define DL_PREFETCH(place, near) __builtin_prefetch(place, 0, near)
+#define DL_PREFETCH_ROW(plan, c, id, near)                                                        \
+  do {                                                                                            \
+    const char *place = (plan).row(c, id);                                                        \
+    for (int64_t byte = 0; byte < (plan).row_bytes(); byte += 64) DL_PREFETCH(place + byte, near); \
+  } while (0)
+
 namespace deeplight {
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+constexpr bool kBigEndian = true;
+#else
+constexpr bool kBigEndian = false;
+#endif
 
 constexpr int kBlock = 32;      // rows of a block, its activations [unit, row]
 constexpr int kTogether = 4;    // units that a block's kernel sums up together
-constexpr int kChains = 4;     // the same of a single row's kernel
+constexpr int kChains = 8;      // the same of a single row's kernel
 constexpr int kSlack = 32;      // floats behind a single row's activations: a group and a vector
+constexpr int kThreadRows = 1024;  // a thread is not worth starting for fewer
 constexpr int kSingleRows = 3;  // up to so many rows are scored one by one
 
 // A sparse matrix by rows.
@@ -47,7 +63,11 @@ struct Plan {
   int numeric = 0, categorical = 0, dim = 0, width = 0, inputs = 0, net_input = 0, net_inputs = 0;
   bool all_pairs = false;
   float bias = 0;
-  const float *table = nullptr;
+  int format = DL_TABLE_F32;
+  const char *table = nullptr;        // rows of `stride` bytes; packed ones begin at 4 * index[row]
+  const uint32_t *index = nullptr;
+  int64_t stride = 0;
+  std::vector<float> numeric_rows;  // [numeric, width], rows of the numeric fields as floats
   std::vector<int32_t> sizes;
   std::vector<int64_t> offsets;  // first table row of each categorical field
 
@@ -74,6 +94,14 @@ struct Plan {
   }
 
   size_t scratch_floats() const;
+
+  const char *row_at(int64_t at) const {
+    return table + (format == DL_TABLE_PACKED ? 4 * static_cast<int64_t>(index[at]) : at * stride);
+  }
+  const char *row(int c, int32_t id) const { return row_at(offsets[c] + id); }
+  const uint32_t *index_of(int c, int32_t id) const { return index + offsets[c] + id; }
+  // Bytes that are read of a row, or of a packed one asked for ahead of its use.
+  int64_t row_bytes() const { return format == DL_TABLE_F32 ? 4 * static_cast<int64_t>(dim) + 4 : format == DL_TABLE_PACKED ? 64 : stride; }
 };
 
 struct Bad { std::string what; };  // a model that points outside itself
