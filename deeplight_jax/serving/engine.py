@@ -16,6 +16,7 @@ from deeplight_jax.errors import ArtifactError, DataError
 from deeplight_jax.serving import artifact, native
 from deeplight_jax.serving.forward import forward
 from deeplight_jax.serving.native import Native, Score
+from deeplight_jax.serving.ranking import Columns, assemble
 from deeplight_jax.serving.structure import Compact
 from deeplight_jax.serving.tables import CACHE_LINE_BYTES
 
@@ -66,6 +67,24 @@ class Engine:
             large that the logit is not a number. The first such row and its field are named.
         """
         return self._logits(ids, values)
+
+    def rank(self, context: Mapping[str, int | float], candidates: Columns) -> np.ndarray:
+        """Click probabilities of one user's candidates, whose rows share the context's cells.
+
+        Args:
+          context: id or value by field, of the fields in which the candidates do not differ.
+          candidates: of each other field, ids int[candidate] or values float[candidate].
+
+        Returns:
+          f32[candidate], in the candidates' order: what `score` gives for the rows put together, bit for bit.
+
+        Raises:
+          DataError: a field is missing, unknown or given twice, a column does not fit, or a cell cannot be
+            scored; it is named.
+
+        Cost: that of `score` and of writing the rows; nothing that the rows share is computed once for all.
+        """
+        return self._score(*assemble(self.schema, context, candidates))
 
 
 def load(path: str | Path, level: str | None = None, threads: int = 1) -> Engine:
