@@ -2,7 +2,8 @@
 
     f32     floats, padded to 64 bytes
     bf16    the upper 16 bits of each float, rounded to nearest; padded to 32 bytes
-    int8    bf16 scale, bf16 linear value, then round(value / scale) as signed bytes; padded to 16 bytes
+    int8    round(value / scale) as signed bytes, zeros; the last 4 of a multiple of 16 bytes are scale and linear
+            value as bf16
     packed  a bit for each value, then the floats whose bit is set: exact, rows of any length
 
 The native engine reads them as they are (`deeplight.h`); a row is decoded when it is read.
@@ -67,8 +68,8 @@ def decode(stored: Stored, dim: int, form: TableFormat, rows: np.ndarray) -> np.
         return found[..., : dim + 1]
     if form == "bf16":
         return _widen(found[..., : dim + 1])
-    head = _widen(np.ascontiguousarray(found[..., :4]).view(np.uint16))
-    values = head[..., :1] * found[..., 4 : 4 + dim].view(np.int8).astype(np.float32)
+    head = _widen(np.ascontiguousarray(found[..., -4:]).view(np.uint16))
+    values = head[..., :1] * found[..., :dim].view(np.int8).astype(np.float32)
     return np.concatenate([values, head[..., 1:]], axis=-1)
 
 
@@ -118,8 +119,8 @@ def _quantize(rows: np.ndarray, dim: int, out: np.ndarray) -> None:
     head = _narrow(np.stack([largest / 127, rows[:, dim]], axis=1))
     scale = _widen(head[:, :1])
     steps = np.divide(values, scale, out=np.zeros_like(values), where=scale > 0)
-    out[:, :4] = head.view(np.uint8)
-    out[:, 4 : 4 + dim] = np.rint(steps).clip(-127, 127).astype(np.int8).view(np.uint8)
+    out[:, -4:] = head.view(np.uint8)
+    out[:, :dim] = np.rint(steps).clip(-127, 127).astype(np.int8).view(np.uint8)
 
 
 def _pack(values: np.ndarray) -> Stored:

@@ -8,52 +8,76 @@ static inline float widen(uint16_t upper) {
   return out;
 }
 
+// 16 values at a time, as long as a row is: loops of a fixed length become vectors.
 static inline void decode_bf16(const char *row, int count, float *out) {
-  for (int i = 0; i < count; i++) {
-    uint16_t upper;
-    std::memcpy(&upper, row + 2 * i, sizeof upper);
-    out[i] = widen(upper);
+  for (int first = 0; first < count; first += 16) {
+    uint16_t upper[16];
+    uint32_t bits[16];
+    std::memcpy(upper, row + 2 * first, sizeof upper);
+    for (int i = 0; i < 16; i++) bits[i] = static_cast<uint32_t>(upper[i]) << 16;
+    std::memcpy(out + first, bits, sizeof bits);
   }
 }
 
-static inline void decode_int8(const char *row, int dim, float *out) {
+static inline void decode_int8(const char *row, int64_t stride, int dim, int width, float *out) {
   uint16_t head[2];
-  std::memcpy(head, row, sizeof head);
+  std::memcpy(head, row + stride - sizeof head, sizeof head);
   const float scale = widen(head[0]);
-  for (int d = 0; d < dim; d++) out[d] = scale * static_cast<float>(static_cast<int8_t>(row[4 + d]));
+  for (int first = 0; first <= dim; first += 16) {
+    int8_t steps[16];
+    std::memcpy(steps, row + first, sizeof steps);
+    for (int i = 0; i < 16; i++) out[first + i] = scale * static_cast<float>(steps[i]);
+  }
+  if (stride <= width) std::memset(out + stride - 4, 0, 16);  // where scale and linear value were taken for steps
   out[dim] = widen(head[1]);
 }
 
-// Without branches: a value that is not there is read as its successor, which the words of the next row or the
-// one zero word behind the last row hold, and blanked out.
-static inline void decode_packed(const char *row, int count, float *out) {
+// Of four bits: which of the words at hand each set one's value is; a bit that is not set reads the first, which the
+// zero word behind the last row keeps inside, and is blanked out.
+struct Nibble {
+  uint8_t place[4], count;
+};
+#define DL_NIBBLE(n)                                                                                       \
+  {                                                                                                        \
+    {0, (n & 2) ? n & 1 : 0, (n & 4) ? (n & 1) + (n >> 1 & 1) : 0, (n & 8) ? (n & 1) + (n >> 1 & 1) + (n >> 2 & 1) : 0}, \
+        (n & 1) + (n >> 1 & 1) + (n >> 2 & 1) + (n >> 3 & 1)                                               \
+  }
+constexpr Nibble kNibbles[16] = {DL_NIBBLE(0),  DL_NIBBLE(1),  DL_NIBBLE(2),  DL_NIBBLE(3),
+                                 DL_NIBBLE(4),  DL_NIBBLE(5),  DL_NIBBLE(6),  DL_NIBBLE(7),
+                                 DL_NIBBLE(8),  DL_NIBBLE(9),  DL_NIBBLE(10), DL_NIBBLE(11),
+                                 DL_NIBBLE(12), DL_NIBBLE(13), DL_NIBBLE(14), DL_NIBBLE(15)};
+#undef DL_NIBBLE
+
+// Bits behind the values are not set, so that all lanes are written.
+static inline void decode_packed(const char *row, int count, int width, float *out) {
   const char *value = row + (count + 31) / 32 * 4;
-  for (int first = 0; first < count; first += 32, row += 4) {
-    uint32_t mask;
-    std::memcpy(&mask, row, sizeof mask);
-    for (int i = first; i < count && i < first + 32; i++, mask >>= 1) {
-      const uint32_t there = mask & 1;
-      uint32_t bits;
-      std::memcpy(&bits, value, sizeof bits);
-      bits &= 0u - there;
-      std::memcpy(out + i, &bits, sizeof bits);
-      value += 4 * there;
+  for (int first = 0; first < width; first += 4) {
+    uint32_t mask = 0, bits[4];
+    if (first < count) std::memcpy(&mask, row + first / 32 * 4, sizeof mask);
+    mask = mask >> (first % 32) & 15;
+    const Nibble &nibble = kNibbles[mask];
+    for (int i = 0; i < 4; i++) {
+      std::memcpy(&bits[i], value + 4 * nibble.place[i], sizeof bits[i]);
+      bits[i] &= 0u - (mask >> i & 1);
     }
+    std::memcpy(out + first, bits, sizeof bits);
+    value += 4 * nibble.count;
   }
 }
 
-// A call of its own: inlined, it takes the registers of those who read floats as they lie.
+// All `width` lanes of a row, zeros behind its values. A call of its own: inlined, it takes the registers of those
+// who read floats as they lie.
 __attribute__((noinline)) static const float *decode_other(const Plan &m, const char *row, float *buffer) {
   if (m.format == DL_TABLE_BF16)
     decode_bf16(row, m.dim + 1, buffer);
   else if (m.format == DL_TABLE_INT8)
-    decode_int8(row, m.dim, buffer);
+    decode_int8(row, m.stride, m.dim, m.width, buffer);
   else
-    decode_packed(row, m.dim + 1, buffer);
+    decode_packed(row, m.dim + 1, m.width, buffer);
   return buffer;
 }
 
-// Values 0 to dim of a row: where they lie, or decoded to `buffer`, whose other lanes are left as they are.
+// A row as floats: where they lie, or decoded to `buffer`.
 static inline const float *decode(const Plan &m, const char *row, float *buffer) {
   return m.format == DL_TABLE_F32 ? reinterpret_cast<const float *>(row) : decode_other(m, row, buffer);
 }

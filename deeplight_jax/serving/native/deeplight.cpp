@@ -144,6 +144,11 @@ int score_blocks(const dl_engine &engine, float *scratch, const int32_t *ids, co
   const Plan &m = engine.plan;
   int here = static_cast<int>(std::min<int64_t>(kBlock, rows - first));
   if (int code = check_rows(m, ids + first * m.categorical, values + first * m.numeric, first, here, error)) return code;
+  if (m.format == DL_TABLE_PACKED)
+    for (int i = 0; i < here * m.categorical; i++)
+      DL_PREFETCH(m.index_of(i % m.categorical, ids[first * m.categorical + i]), 2);
+  for (int i = 0; i < here * m.categorical; i++)
+    DL_PREFETCH_ROW(m, i % m.categorical, ids[first * m.categorical + i], 2);
   while (first < rows) {
     const int64_t behind = first + here;
     const int next = static_cast<int>(std::min<int64_t>(kBlock, rows - behind));

@@ -36,7 +36,8 @@ typedef struct {
 /* How table rows are stored; `tables.py` writes them.
  *   F32     width floats: dim values, the linear value, zeros
  *   BF16    the upper 16 bits of dim + 1 floats; padded to a multiple of 16 values
- *   INT8    bf16 scale, bf16 linear value, dim signed bytes to be multiplied by the scale; padded to 16 bytes
+ *   INT8    dim signed bytes to be multiplied by the scale; zeros; the last 4 of a multiple of 16 bytes are the scale
+ *           and the linear value as BF16
  *   PACKED  32-bit words from word table_index[row] on: a bit for each of dim + 1 values (32 a word, lowest bit
  *           first), then as floats those whose bit is set */
 enum { DL_TABLE_F32 = 0, DL_TABLE_BF16 = 1, DL_TABLE_INT8 = 2, DL_TABLE_PACKED = 3 };

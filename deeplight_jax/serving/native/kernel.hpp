@@ -280,7 +280,7 @@ static void pool_single(const Plan &m, const float *z, float *out) {
 static void single(const Plan &m, float *scratch, const int32_t *ids, const float *values, float *logit) {
   if (m.net_input == DL_NET_PRODUCTS) return block(m, scratch, ids, values, 1, ids, 0, logit);
   float *z = scratch, *pooled = z + m.single_field(m.categorical), *one = pooled + m.width;
-  float *other = one + m.widest + kSlack, *decoded = other + m.widest + kSlack, total = m.bias;
+  float *other = one + m.widest + kSlack, total = m.bias;
   if (m.format == DL_TABLE_PACKED)
     for (int c = 0; c < m.categorical; c++) DL_PREFETCH_ROW(m, c, ids[c], 3);
   for (int i = 0; i < m.numeric; i++) {
@@ -289,12 +289,17 @@ static void single(const Plan &m, float *scratch, const int32_t *ids, const floa
   }
   vec acc{};
   for (int c = 0; c < m.categorical; c++) {
-    const float *row = decode(m, m.row(c, ids[c]), decoded);
-    for (int i = 0; i < m.width; i += kLanes) {
-      const vec x = load(row + i);
-      store(z + m.single_field(c) + i, only(x, &m.embedding_mask[i]));
-      acc += only(x, &m.linear_mask[i]);
+    const char *place = m.row(c, ids[c]);
+    float *own = z + m.single_field(c);
+    if (m.format != DL_TABLE_F32) {  // to where it is read: what was stored value by value is slow to read at once
+      decode_other(m, place, own);
+      total += own[m.dim];
+      own[m.dim] = 0;
+      continue;
     }
+    const float *row = reinterpret_cast<const float *>(place);
+    total += row[m.dim];
+    for (int i = 0; i < m.width; i += kLanes) store(own + i, only(load(row + i), &m.embedding_mask[i]));
   }
   total += single_pairs(m, z, acc);
   if (m.all_pairs || m.net_input == DL_NET_POOLED) pool_single(m, z, pooled);

@@ -229,9 +229,8 @@ Plan make_plan(const dl_model &m) {
   p.all_pairs = m.all_pairs, p.bias = m.bias;
   plan_table(m, p);
   p.single_start = (m.numeric + 15) / 16 * 16;
-  p.embedding_mask.assign(m.width, 0), p.linear_mask.assign(m.width, 0);
+  p.embedding_mask.assign(m.width, 0);
   std::fill_n(p.embedding_mask.begin(), m.dim, -1);
-  p.linear_mask[m.dim] = -1;
   int64_t row = m.numeric;
   for (int c = 0; c < m.categorical; c++) {
     p.sizes.push_back(m.sizes[c]);

@@ -21,6 +21,7 @@
   do {                                                                                            \
     const char *place = (plan).row(c, id);                                                        \
     for (int64_t byte = 0; byte < (plan).row_bytes(); byte += 64) DL_PREFETCH(place + byte, near); \
+    if ((plan).format == DL_TABLE_PACKED) DL_PREFETCH(place + (plan).row_bytes() - 1, near);      \
   } while (0)
 
 namespace deeplight {
@@ -75,7 +76,7 @@ struct Plan {
   std::vector<Layer> layers;
   std::vector<float> output;  // padded with zeros to a multiple of 16
   int widest = 0;             // units of the widest layer
-  std::vector<int32_t> embedding_mask, linear_mask;  // [width], all bits of the lanes wanted
+  std::vector<int32_t> embedding_mask;  // [width], all bits of the first dim lanes
 
   // z' Q z by rows for blocks; q_row names the input that scales each.
   Rows quadratic;
@@ -100,8 +101,11 @@ struct Plan {
   }
   const char *row(int c, int32_t id) const { return row_at(offsets[c] + id); }
   const uint32_t *index_of(int c, int32_t id) const { return index + offsets[c] + id; }
-  // Bytes that are read of a row, or of a packed one asked for ahead of its use.
-  int64_t row_bytes() const { return format == DL_TABLE_F32 ? 4 * static_cast<int64_t>(dim) + 4 : format == DL_TABLE_PACKED ? 64 : stride; }
+  // Bytes of a row, of a packed one at most.
+  int64_t row_bytes() const {
+    const int64_t values = 4 * (static_cast<int64_t>(dim) + 1);
+    return format == DL_TABLE_F32 ? values : format == DL_TABLE_PACKED ? values + 4 * (dim / 32 + 1) : stride;
+  }
 };
 
 struct Bad { std::string what; };  // a model that points outside itself
