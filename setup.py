@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 NATIVE = Path("deeplight_jax/serving/native")
-FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden"]  # never -ffast-math
+FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-pthread"]  # never -ffast-math
 
 setup(
     ext_modules=[
@@ -14,6 +14,7 @@ setup(
             sources=sorted(path.as_posix() for path in NATIVE.glob("*.cpp")),
             depends=sorted(path.as_posix() for path in NATIVE.glob("*.h*")),
             extra_compile_args=FLAGS,
+            extra_link_args=["-pthread"],
             language="c++",
             py_limited_api=True,
             optional=True,

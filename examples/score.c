@@ -1,6 +1,6 @@
 /* Scores rows by the native engine from C, without Python.
  *
- *   c++ -std=c++17 -O3 -ffp-contract=fast -c deeplight_jax/serving/native/{deeplight,level_*}.cpp
+ *   c++ -std=c++17 -O3 -ffp-contract=fast -c deeplight_jax/serving/native/{deeplight,plan,level_*}.cpp
  *   cc -I deeplight_jax/serving/native -c examples/score.c && c++ *.o -o score && ./score
  *
  * The model is an FwFM of a numeric field x and two categorical ones a (2 rows) and b (3 rows), k = 2, with a
