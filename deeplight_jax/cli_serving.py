@@ -50,7 +50,7 @@ def _export(out: Console, err: Console, arguments: argparse.Namespace, _: list[s
         else:
             engine = export(arguments.workdir, arguments.out, arguments.data, advance)
     file = arguments.verify or arguments.out
-    certificate, counts = engine.about["certificate"], engine.compact.counts()
+    certificate, counts = engine.about["certificate"], engine.model.counts()
     if arguments.json:
         found = {"certificate": certificate, "counts": counts, "bytes": file.stat().st_size}
         sys.stdout.write(json.dumps(found) + "\n")

@@ -88,7 +88,11 @@ def prepared_table(manifest: Mapping[str, Any]) -> Table:
 
 def certificate_table(title: str, certificate: Mapping[str, Any], counts: Mapping[str, Any]) -> Table:
     """An artifact's certificate, JAX beside the engine, and what is left of its model."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if certificate["path"] == "jax":
+        table.caption = (
+            "No compact form: JAX scores it at the dense model's speed; the file leaves zeros out."
+        )
     table.add_column("")
     table.add_column("JAX", justify="right")
     table.add_column(f"engine ({certificate['path']})", justify="right")

@@ -15,6 +15,7 @@ from deeplight_jax.evaluation.evaluate import Progress, predict_logits
 from deeplight_jax.evaluation.metrics import roc_auc, sums
 from deeplight_jax.models import build_model
 from deeplight_jax.serving.engine import Engine
+from deeplight_jax.serving.whole import Whole, check_same
 from deeplight_jax.training.inspect import Run
 
 ROWS = 100_000  # compared, at least: of the data, and random ones where it has fewer
@@ -24,6 +25,8 @@ LIMIT = 1e-5  # of |engine - JAX| / max(1, |JAX|)
 
 def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None = None) -> dict[str, Any]:
     """Compare an engine with its run's projected model, in float32 with full matrix precision.
+
+    Where the engine is JAX itself, its parameters must also be exactly the run's.
 
     Args:
       engine: to be certified.
@@ -37,8 +40,11 @@ def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None 
       among them `roc_auc` and `log_loss` by JAX and by the engine (None where they are of one class).
 
     Raises:
-      ArtifactError: a logit differs by more than the limit; the row and both logits are named.
+      ArtifactError: a logit differs by more than the limit (the row and both logits are named), or a
+        parameter does.
     """
+    if isinstance(engine.model, Whole):
+        check_same(engine.model, run.params)
     rows, real, test = certificate_rows(engine.schema, data)
     model = build_model(override(run.config, {"model.compute_dtype": "float32"}), run.schema)
     with jax.default_matmul_precision("highest"):

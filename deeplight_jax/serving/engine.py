@@ -1,4 +1,7 @@
-"""Scores rows by a loaded artifact: checked inputs in, logits or probabilities out. Needs no JAX."""
+"""Scores rows by a loaded artifact: checked inputs in, logits or probabilities out.
+
+JAX is imported only for an artifact of a model that has no compact form.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ import numpy as np
 
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ArtifactError, DataError
-from deeplight_jax.serving import artifact, native
+from deeplight_jax.serving import artifact, native, whole
 from deeplight_jax.serving.forward import forward
 from deeplight_jax.serving.structure import CACHE_LINE_BYTES, Compact
+from deeplight_jax.serving.whole import Whole
 
 _log = logging.getLogger(__name__)
 _Run = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
@@ -26,13 +30,14 @@ class Engine:
     """A model ready to score; threads may share it.
 
     Attributes:
-      compact: its structure.
+      model: its compact structure, or all its parameters where it has none.
       about: where it comes from and what its certificate says.
       vocabularies: vocabulary files by categorical field.
-      path: what computes: "numpy", or a vector level of the native engine ("avx512", "avx2", "portable").
+      path: what computes: "numpy", a vector level of the native engine ("avx512", "avx2", "portable"), or
+        "jax" for a model without a compact form.
     """
 
-    compact: Compact
+    model: Compact | Whole
     about: Mapping[str, Any]
     vocabularies: Mapping[str, bytes]
     path: str
@@ -40,7 +45,16 @@ class Engine:
 
     @property
     def schema(self) -> Schema:
-        return self.compact.schema
+        return self.model.schema
+
+    @property
+    def compact(self) -> Compact:
+        """The compact structure.
+
+        Raises:
+          ArtifactError: the model has none.
+        """
+        return artifact.compact_of(self.model)
 
     def score(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Click probabilities f32[row]; see `logits`."""
@@ -68,22 +82,31 @@ def load(path: str | Path, level: str | None = None) -> Engine:
 
     Args:
       path: what `deeplight export` wrote.
-      level: "numpy", or a vector level of the native engine; by default the fastest that is there.
+      level: "numpy", or a vector level of the native engine; by default the fastest that is there. A model
+        without a compact form has level "jax" alone.
 
     Raises:
-      ArtifactError: the file is missing, damaged or of another format, or the level is not there.
+      ArtifactError: the file is missing, damaged or of another format, or the level or JAX is not there.
     """
     return build(artifact.load(path), level)
 
 
 def build(found: artifact.Artifact, level: str | None = None) -> Engine:
     """The engine of an artifact in memory; see `load`."""
-    compact = replace(found.compact, table=_aligned(found.compact.table))
+    if isinstance(found.model, Whole):
+        if level not in (None, "jax"):
+            name = found.model.model.get("name")
+            raise ArtifactError(f"no level {level}: model {name} has no compact form; only JAX serves it")
+        run = _checked_run(found.model.schema, whole.forward(found.model))
+        return Engine(found.model, found.about, found.vocabularies, "jax", run)
+    compact = replace(found.model, table=_aligned(found.model.table))
     if level is None and not native.available():
         _say_once()
         level = "numpy"
     if level == "numpy":
-        return Engine(compact, found.about, found.vocabularies, "numpy", _numpy_run(compact))
+        return Engine(
+            compact, found.about, found.vocabularies, "numpy", _checked_run(compact.schema, forward(compact))
+        )
     if not native.available():
         raise ArtifactError(f"no level {level}: the native engine was not built; use numpy")
     try:
@@ -115,12 +138,12 @@ def _native_run(schema: Schema, score: Callable[..., int]) -> _Run:
     return run
 
 
-def _numpy_run(compact: Compact) -> _Run:
-    logits = forward(compact)
+def _checked_run(schema: Schema, logits: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> _Run:
+    """A scorer by NumPy or JAX, which check nothing themselves."""
 
     def run(ids: np.ndarray, values: np.ndarray, probabilities: bool) -> np.ndarray:
-        check_arrays(compact.schema, ids, values)
-        check_cells(compact.schema, ids, values)
+        check_arrays(schema, ids, values)
+        check_cells(schema, ids, values)
         with np.errstate(over="ignore", invalid="ignore"):
             out = logits(ids, values)
         if np.isnan(out).any():

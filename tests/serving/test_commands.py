@@ -134,16 +134,6 @@ def test_an_engine_that_scores_otherwise_is_not_exported(run, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_without_a_compact_form_is_refused(data, tmp_path, capsys):
-    config = ["--config", "experiments/criteo_baselines.py:xdeepfm", f"--config.data.dir={data}"]
-    small = ["--config.model.hidden=(4,)", "--config.model.embedding_dim=2", "--config.model.cin=(4,)"]
-    assert main(["train", *config, "--workdir", str(tmp_path / "x"), "--config.train.epochs=1", *small]) == 0
-    assert main(["export", "--run", str(tmp_path / "x"), "--out", str(tmp_path / "m.safetensors")]) == 2
-    error = capsys.readouterr().err
-    assert "model xdeepfm has no compact form yet" in error
-    assert not (tmp_path / "m.safetensors").exists()
-
-
 def test_a_damaged_vocabulary_is_not_carried_along(run, data, tmp_path, capsys):
     copy = tmp_path / "data"
     shutil.copytree(data, copy)
