@@ -70,6 +70,8 @@ def prepare(
 
     Cost: 5 to 6 us of CPU a row of Criteo; 45.8 million rows peak below 1 GB (`benchmarks/ingest.py`).
     """
+    if not recipe.label:
+        raise DataError(f"recipe {recipe.name} names no label; rows without one can be scored, not prepared")
     day = None if vocab is None else load_day(Path(vocab), recipe)
     task = _Task(
         _drawn_only(recipe, bool(valid), bool(test)) if day is None else day.recipe,

@@ -78,7 +78,7 @@ def test_a_later_day_is_scored_by_block(exported, data, tmp_path, monkeypatch):
     assert main(later) == 0
     command = ["score", "--artifact", str(exported), "--data", str(tmp_path / "day2"), "--out"]
     assert main([*command, str(tmp_path / "whole.parquet")]) == 0
-    monkeypatch.setattr("deeplight_jax.serving.scoring._BLOCK_ROWS", 64)
+    monkeypatch.setattr("deeplight_jax.serving.scoring.BLOCK_ROWS", 64)
     assert main([*command, str(tmp_path / "blocks.parquet")]) == 0
     whole, blocks = (
         duckdb.sql(f"FROM '{tmp_path / name}.parquet'").fetchnumpy() for name in ("whole", "blocks")
