@@ -56,7 +56,7 @@ def whole(model: Mapping[str, Any], schema: Schema, params: Mapping[str, Any]) -
     Raises:
       ArtifactError: a parameter is not finite.
     """
-    flat = {path: np.asarray(leaf) for path, leaf in _flat(params).items()}
+    flat = _by_path(params)
     for path, array in flat.items():
         if not np.isfinite(array).all():
             raise ArtifactError(f"parameter {path} is not finite: the model has diverged")
@@ -118,12 +118,13 @@ def forward(model: Whole) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         import jax
 
         from deeplight_jax.evaluation.evaluate import predict_logits
+        from deeplight_jax.sparsity.maskfile import nested
     except ImportError as error:
         raise ArtifactError(
             f"model {model.model.get('name')} has no compact form and is served by JAX, which cannot be "
             f"imported here ({error}); install jax and flax"
         ) from error
-    module, params = _module(model), jax.device_put(_nested(model.params))
+    module, params = _module(model), jax.device_put(nested(model.params))
 
     def logits(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         size = next((s for s in _SIZES if s >= len(ids)), _SIZES[-1])
@@ -140,7 +141,7 @@ def check_same(model: Whole, params: Mapping[str, Any]) -> None:
     Raises:
       ArtifactError: naming the first parameter that differs.
     """
-    wanted = {path: np.asarray(leaf) for path, leaf in _flat(params).items()}
+    wanted = _by_path(params)
     for path in sorted(wanted.keys() | model.params.keys()):
         found, due = model.params.get(path), wanted.get(path)
         if found is None or due is None or not np.array_equal(found, due):
@@ -151,6 +152,7 @@ def _module(model: Whole) -> Any:
     """The Linen module of the settings, whose parameters have the shapes of these."""
     from deeplight_jax.config import default_config, from_json
     from deeplight_jax.models import abstract_params, build_model
+    from deeplight_jax.sparsity.algebra import leaves_by_path
 
     known = default_config().to_dict()
     known["model"] |= {**model.model, "compute_dtype": "float32"}
@@ -159,7 +161,7 @@ def _module(model: Whole) -> Any:
         shapes, _ = abstract_params(module, model.schema)
     except (DeeplightError, ArithmeticError, TypeError, ValueError) as error:
         raise ArtifactError(f"its settings make no model ({error})") from error
-    due = {path: leaf.shape for path, leaf in _flat(shapes).items()}
+    due = {path: tuple(leaf.shape) for path, leaf in leaves_by_path(shapes).items()}
     found = {path: array.shape for path, array in model.params.items()}
     if odd := sorted(due.items() ^ found.items()):
         path = odd[0][0]
@@ -168,6 +170,12 @@ def _module(model: Whole) -> Any:
             f"{_shown(due.get(path))}"
         )
     return module
+
+
+def _by_path(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    from deeplight_jax.sparsity.algebra import leaves_by_path
+
+    return {path: np.asarray(leaf) for path, leaf in leaves_by_path(params).items()}
 
 
 def _shown(shape: tuple[int, ...] | None) -> str:
@@ -196,23 +204,3 @@ def _array(path: str, arrays: Mapping[str, np.ndarray], shape: Any) -> np.ndarra
     if not np.isfinite(found).all():
         raise ArtifactError(f"its parameter {path} holds a value that is not finite")
     return found
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts by path."""
-    flat: dict[str, Any] = {}
-    for key, leaf in tree.items():
-        path = f"{prefix}{key}"
-        flat |= _flat(leaf, f"{path}/") if isinstance(leaf, Mapping) else {path: leaf}
-    return flat
-
-
-def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, array in flat.items():
-        *layers, name = path.split("/")
-        node = tree
-        for layer in layers:
-            node = node.setdefault(layer, {})
-        node[name] = array
-    return tree
