@@ -21,6 +21,7 @@ from deeplight_jax.serving.forward import forward
 from deeplight_jax.serving.structure import CACHE_LINE_BYTES, Compact
 from deeplight_jax.serving.whole import Whole
 
+_BLOCK_ROWS = 1 << 16  # of a call, looked at together: temporary arrays stay small
 _log = logging.getLogger(__name__)
 _Run = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
 
@@ -148,10 +149,11 @@ def _checked_run(schema: Schema, logits: Callable[[np.ndarray, np.ndarray], np.n
             out = logits(ids, values)
         if np.isnan(out).any():
             raise _overflow(out)
-        if not probabilities:
-            return out
-        tail = np.exp(-np.abs(out))
-        return np.where(out >= 0, np.float32(1), tail) / (1 + tail)
+        for start in range(0, len(out) if probabilities else 0, _BLOCK_ROWS):
+            block = out[start : start + _BLOCK_ROWS]
+            tail = np.exp(-np.abs(block))
+            block[:] = np.where(block >= 0, np.float32(1), tail) / (1 + tail)
+        return out
 
     return run
 
@@ -208,20 +210,35 @@ def check_cells(schema: Schema, ids: np.ndarray, values: np.ndarray) -> None:
     """Ranges: every id inside its field, every value finite.
 
     Raises:
-      DataError: naming the first row at fault, its field and its cell.
+      DataError: naming the first row at fault, its field and its cell; ids are looked at before values.
+
+    Cost: two passes over the arrays, a block of rows at a time.
     """
     sizes = np.array([f.size for f in schema.categorical], np.uint32)
-    outside = ids.astype(np.uint32) >= sizes  # a negative id wraps to one past any table
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
+
+    def outside(block: np.ndarray) -> np.ndarray:
+        return block.astype(np.uint32) >= sizes  # a negative id wraps to one past any table
+
+    if found := _first_cell(ids, outside):
+        row, column = found
         field = schema.categorical[column]
         raise DataError(
             f"row {row}, field {field.name}: id {ids[row, column]} is outside 0 to {field.size - 1}; "
             "encode the rows with the model's vocabulary, in which 0 is the unknown value"
         )
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
+    if found := _first_cell(values, lambda block: ~np.isfinite(block)):
+        row, column = found
         raise DataError(
             f"row {row}, field {schema.numeric[column].name}: {values[row, column]} is not finite; "
             "give 0 for a missing value"
         )
+
+
+def _first_cell(cells: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray]) -> tuple[int, int] | None:
+    """Row and column of the first bad cell, looked for in bounded memory."""
+    for start in range(0, len(cells), _BLOCK_ROWS):
+        bad = is_bad(cells[start : start + _BLOCK_ROWS])
+        if bad.any():
+            row, column = np.argwhere(bad)[0].tolist()
+            return start + row, column
+    return None
