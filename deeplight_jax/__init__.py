@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from deeplight_jax.models import build_model as build_model
     from deeplight_jax.models.argument import apply_argument as apply_argument
     from deeplight_jax.serving.export import export as export
+    from deeplight_jax.serving.raw import score_raw as score_raw
     from deeplight_jax.sparsity import masks as masks
     from deeplight_jax.sparsity.components import Component as Component
     from deeplight_jax.sparsity.masks import apply_masks as apply_masks
@@ -55,6 +56,7 @@ _HOMES = {
     "models": ("build_model",),
     "models.argument": ("apply_argument",),
     "serving.export": ("export",),
+    "serving.raw": ("score_raw",),
     "sparsity.components": ("Component",),
     "sparsity.masks": ("apply_masks", "select_masks"),
     "sparsity.schedule": ("damped",),

@@ -32,12 +32,32 @@ def add_serving(commands: Any, out: Console, err: Console) -> None:
     )
     export.add_argument("--json", action="store_true", help="print JSON instead of a table")
     export.set_defaults(run=partial(_export, out, err))
-    score = commands.add_parser("score", help="click probabilities of prepared rows", allow_abbrev=False)
-    score.add_argument("--artifact", required=True, type=Path, metavar="FILE.safetensors")
-    score.add_argument("--data", required=True, type=Path, metavar="DIR")
-    score.add_argument("--split", default="test", choices=("train", "valid", "test"))
-    score.add_argument("--out", required=True, type=Path, metavar="FILE.parquet|FILE.csv")
-    score.set_defaults(run=partial(_score, out, err))
+    _add_score(
+        commands.add_parser("score", help="click probabilities of rows, raw or prepared", allow_abbrev=False),
+        out,
+        err,
+    )
+
+
+def _add_score(parser: argparse.ArgumentParser, out: Console, err: Console) -> None:
+    parser.add_argument("--artifact", required=True, type=Path, metavar="FILE.safetensors")
+    rows = parser.add_mutually_exclusive_group(required=True)
+    rows.add_argument(
+        "--raw",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="raw rows (.gz, .zst too); no label needed",
+    )
+    rows.add_argument("--data", type=Path, metavar="DIR", help="prepared rows")
+    parser.add_argument("--split", choices=("train", "valid", "test"), help="of --data (default: test)")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.parquet|FILE.csv")
+    parser.add_argument(
+        "--max-bad-rows", type=int, metavar="N", help="--raw: stop when more lines than this are malformed"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="--raw: the same scores at any number")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=partial(_score, out, err))
 
 
 def _export(out: Console, err: Console, arguments: argparse.Namespace, _: list[str]) -> None:
@@ -53,7 +73,7 @@ def _export(out: Console, err: Console, arguments: argparse.Namespace, _: list[s
         else:
             engine = export(arguments.workdir, arguments.out, arguments.data, advance, arguments.table)
     file = arguments.verify or arguments.out
-    certificate, counts = engine.about["certificate"], engine.compact.counts()
+    certificate, counts = engine.about["certificate"], engine.model.counts()
     if arguments.json:
         found = {"certificate": certificate, "counts": counts, "bytes": file.stat().st_size}
         sys.stdout.write(json.dumps(found) + "\n")
@@ -65,10 +85,38 @@ def _score(out: Console, err: Console, arguments: argparse.Namespace, _: list[st
     from deeplight_jax import serving
     from deeplight_jax.data.prepared import open_prepared
     from deeplight_jax.reporting.progress import progress_bars
+    from deeplight_jax.reporting.tables import rejected_table
+    from deeplight_jax.serving.raw import score_raw
     from deeplight_jax.serving.scoring import score_split
 
+    _check_score(arguments)
     engine = serving.load(arguments.artifact)
-    data = open_prepared(arguments.data)
+    scored: dict[str, Any]
     with progress_bars(err) as advance:
-        rows = score_split(engine, data, arguments.split, arguments.out, advance)
-    out.print(f"{rows:,} scores: {arguments.out}", markup=False, highlight=False)
+        if arguments.raw:
+            scored = score_raw(
+                engine,
+                arguments.raw,
+                arguments.out,
+                max_bad_rows=arguments.max_bad_rows,
+                threads=arguments.threads,
+                progress=advance,
+            )
+        else:
+            data, split = open_prepared(arguments.data), arguments.split or "test"
+            scored = {"rows": score_split(engine, data, split, arguments.out, advance)}
+    if arguments.json:
+        sys.stdout.write(json.dumps(scored) + "\n")
+        return
+    out.print(f"{scored['rows']:,} scores: {arguments.out}", markup=False, highlight=False)
+    if scored.get("rejected", {}).get("total"):
+        out.print(rejected_table(scored["rejected"]))
+
+
+def _check_score(arguments: argparse.Namespace) -> None:
+    """Refuse options that would mean nothing beside the others."""
+    if arguments.raw and arguments.split:
+        raise ConfigError("--split names rows of --data; raw rows have none, leave it out")
+    for name in ("max_bad_rows", "threads"):
+        if arguments.data and getattr(arguments, name) is not None:
+            raise ConfigError(f"--{name.replace('_', '-')} is of --raw; prepared rows are read as they are")

@@ -15,18 +15,21 @@ _PLAINLY_QUOTED = re.compile(  # nothing within the quotes that needs them
 )
 
 
-def one_byte_delimiter(data: bytes, delimiter: bytes, quote: bool) -> tuple[int, bytes, list[int]]:
+def one_byte_delimiter(
+    data: bytes, delimiter: bytes, quote: bool, labelled: bool = True
+) -> tuple[int, bytes, list[int]]:
     """Delimiter byte, the text with quotes resolved, and indices of the lines whose quotes are wrong.
 
     Args:
       data: whole lines, each ended by a newline.
       delimiter: tab, comma or (libsvm) space.
       quote: resolve `"` in comma-separated lines.
+      labelled: libsvm's lines begin with a label.
     """
     if delimiter == b"\t":
         return 9, data, []
     if delimiter == b" ":
-        return _UNIT, _one_hot_cells(data), []
+        return _UNIT, _one_hot_cells(data, labelled), []
     text = data.translate(_COMMA_TO_UNIT)
     if not quote or b'"' not in text:
         return _UNIT, text, []
@@ -43,15 +46,17 @@ def one_byte_delimiter(data: bytes, delimiter: bytes, quote: bool) -> tuple[int,
     return _UNIT, b"\n".join(lines), misquoted
 
 
-def _one_hot_cells(data: bytes) -> bytes:
-    """libsvm's `LABEL INDEX:1 ...`: each well-formed cell behind 0x1F, without its 1; a label -1 is 0.
+def _one_hot_cells(data: bytes, labelled: bool) -> bytes:
+    """libsvm's `LABEL INDEX:1 ...`: 0x1F between well-formed cells, which lose their 1; a label -1 is 0.
 
     What is not well formed keeps its space or colon, by which the line is refused.
     """
     text = re.sub(rb"(?m)^ | (?=\n)", b"", re.sub(rb"[ \t]+", b" ", data.translate(_UNIT_TO_NUL)))
     text = re.sub(rb"(?m)^\+?([01])(?:\.0*)?(?= )", rb"\1", text)
     text = re.sub(rb"(?m)^-1(?:\.0*)?(?= )", b"0", text)
-    return re.sub(rb" ([^ :\n]+):1(?:\.0*)?(?=[ \n])", b"\x1f\\1", text)
+    text = text if labelled else re.sub(rb"(?m)^(?=[^\n])", b" ", text)
+    text = re.sub(rb" ([^ :\n]+):1(?:\.0*)?(?=[ \n])", b"\x1f\\1", text)
+    return text if labelled else re.sub(rb"(?m)^\x1f", b"", text)
 
 
 def _split_quoted(line: bytes) -> list[bytes] | None:

@@ -8,31 +8,27 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 import numpy as np
 
 from deeplight_jax.data.account import Account
 from deeplight_jax.data.cells import Rows, parse_block
 from deeplight_jax.data.later_day import Day, load_day
+from deeplight_jax.data.ordered import count_workers, in_order
 from deeplight_jax.data.prepared import Prepared, create_split, open_prepared, staging, write_manifest
 from deeplight_jax.data.rawlines import Block, Input, check_inputs, read_blocks
 from deeplight_jax.data.recipes import SPLITS, TEST, TRAIN, VALID, Recipe
 from deeplight_jax.data.schema import Field, Schema
-from deeplight_jax.data.vocabulary import Budget, Counter, Vocabulary, write_vocabulary
+from deeplight_jax.data.vocabulary import Budget, Counter, Vocabulary, ids_of, write_vocabulary
 from deeplight_jax.errors import DataError
 
 Progress = Callable[[str, float], None]
-
-_T = TypeVar("_T")
 
 
 def prepare(
@@ -74,13 +70,15 @@ def prepare(
 
     Cost: 5 to 6 us of CPU a row of Criteo; 45.8 million rows peak below 1 GB (`benchmarks/ingest.py`).
     """
+    if not recipe.label:
+        raise DataError(f"recipe {recipe.name} names no label; rows without one can be scored, not prepared")
     day = None if vocab is None else load_day(Path(vocab), recipe)
     task = _Task(
         _drawn_only(recipe, bool(valid), bool(test)) if day is None else day.recipe,
         check_inputs(raw, valid, test),
         _given_splits(len(raw), len(valid), len(test), day is not None),
         day,
-        _workers(threads),
+        count_workers(threads),
         parse_bytes(memory_limit),
         max_bad_rows,
         progress,
@@ -173,7 +171,7 @@ def _count(task: _Task, directory: Path) -> tuple[Account, list[Vocabulary]]:
             counted = np.ones(len(split), bool) if recipe.vocab_scope == "all" else split == TRAIN
             return partial(_add, counters, parsed[1], counted)
 
-        _in_order(task.blocks("count"), parse, take, task.workers)
+        in_order(task.blocks("count"), parse, take, task.workers)
         account.check_some()
         if day:
             return account, day.vocabularies
@@ -210,7 +208,7 @@ def _encode(
 
     def parse(block: Block) -> tuple[Block, Rows, np.ndarray]:
         parsed = parse_block(block, task.recipe)
-        return block, parsed, _ids(parsed, vocabularies)
+        return block, parsed, ids_of(parsed.keys, len(parsed.label), vocabularies)
 
     with _SplitFiles(directory, schema, rows) as files:
 
@@ -218,17 +216,8 @@ def _encode(
             split, before = account.take(*parsed[:2])
             return partial(files.write, split, before, (parsed[2], parsed[1].values, parsed[1].label))
 
-        _in_order(task.blocks("encode"), parse, take, task.workers)
+        in_order(task.blocks("encode"), parse, take, task.workers)
     return account
-
-
-def _ids(rows: Rows, vocabularies: Sequence[Vocabulary]) -> np.ndarray:
-    """Ids i32[row, categorical]."""
-    ids = np.empty((len(vocabularies), len(rows.label)), np.int32)
-    for out, vocabulary, groups in zip(ids, vocabularies, rows.keys, strict=True):
-        for width, at, keys in groups:
-            out[at] = vocabulary.ids(width, keys)
-    return np.ascontiguousarray(ids.T)
 
 
 class _SplitFiles:
@@ -277,46 +266,6 @@ def _write_at(file: int, array: np.ndarray, at: int) -> None:
                 f"cannot write the prepared arrays: {error.strerror}; make room for them"
             ) from error
         data, at = data[written:], at + written
-
-
-def _in_order(
-    blocks: Generator[Block, None, None],
-    parse: Callable[[Block], _T],
-    take: Callable[[_T], Callable[[], None]],
-    workers: int,
-) -> None:
-    """Parse blocks on worker threads, `take` the results here in order, run what it returns on them."""
-    parsing: deque[Future[_T]] = deque()
-    working: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-
-        def take_next() -> None:
-            working.append(pool.submit(take(parsing.popleft().result())))
-            if len(working) > workers:
-                working.popleft().result()
-
-        try:
-            for block in blocks:
-                parsing.append(pool.submit(parse, block))
-                if len(parsing) > workers:
-                    take_next()
-            while parsing:
-                take_next()
-            for job in working:
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-        finally:
-            blocks.close()
-
-
-def _workers(threads: int | None) -> int:
-    if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if threads < 1:
-        raise DataError(f"threads = {threads}; use 1 or more")
-    return threads
 
 
 def parse_bytes(text: str) -> int:

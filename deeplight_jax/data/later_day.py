@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deeplight_jax.data.prepared import open_prepared
 from deeplight_jax.data.recipes import Recipe
-from deeplight_jax.data.vocabulary import Vocabulary, load_vocabulary
+from deeplight_jax.data.schema import Schema
+from deeplight_jax.data.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
 from deeplight_jax.errors import DataError
 
 
@@ -58,3 +60,27 @@ def load_day(directory: Path, recipe: Recipe) -> Day:
         ):
             raise DataError(f"{path} is damaged (its SHA-256 differs from the manifest's); prepare it again")
     return Day(recipe, vocabularies, prepared.content_hash)
+
+
+def carried_day(
+    recipe: Mapping[str, Any] | None, schema: Schema, vocabularies: Mapping[str, bytes], content_hash: str
+) -> Day:
+    """What an artifact carries along to encode raw rows: its data's recipe, fields and vocabulary files.
+
+    Raises:
+      DataError: it carries no recipe or a vocabulary less (its rows did not come from raw files), or they do
+        not fit each other.
+    """
+    if recipe is None or any(f.name not in vocabularies for f in schema.categorical):
+        raise DataError(
+            "the artifact carries no recipe or no vocabularies, its data was not prepared from raw rows; "
+            "score prepared rows by --data"
+        )
+    found = Recipe.from_json(recipe)
+    if found.fields != tuple((f.name, f.kind) for f in schema.fields):
+        raise DataError(
+            f"the artifact's recipe {found.name} has other fields than its model; export it again"
+        )
+    parsed = [parse_vocabulary(vocabularies[f.name], f.size, f"the artifact's vocabulary of {f.name}")
+              for f in schema.categorical]  # fmt: skip
+    return Day(found, parsed, content_hash)

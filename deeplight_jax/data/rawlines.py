@@ -116,13 +116,21 @@ def first_line(path: Path) -> str:
     Raises:
       DataError: the file cannot be read, or its first line is not UTF-8.
     """
-    (found,) = check_inputs([path])
-    with _reading(found.path), path.open("rb") as file:
-        data = next(_whole_lines(_decompressed(path, file)), b"").removeprefix(_BOM)
     try:
-        return data.partition(b"\n")[0].rstrip(b"\r").decode("utf-8")
+        return head(path).partition(b"\n")[0].rstrip(b"\r").decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} line 1 is not UTF-8 ({error})") from error
+
+
+def head(path: Path) -> bytes:
+    """The lines at the beginning of a raw file, about BLOCK_BYTES, without its BOM; b"" of an empty file.
+
+    Raises:
+      DataError: the file cannot be read.
+    """
+    (found,) = check_inputs([path])
+    with _reading(found.path), path.open("rb") as file:
+        return next(_whole_lines(_decompressed(path, file)), b"").removeprefix(_BOM)
 
 
 def find_delimiter(data: bytes, recipe: Recipe) -> bytes:

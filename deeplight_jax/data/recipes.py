@@ -6,6 +6,7 @@ A changed option is a changed recipe: `dataclasses.replace(CRITEO, min_count=4, 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -30,7 +31,7 @@ class Recipe:
     Attributes:
       name: what the command line calls it.
       columns: names of all raw columns in file order.
-      label: the column that holds 0 or 1.
+      label: the column that holds 0 or 1; "" where there is none: such rows can be scored, not prepared.
       numeric_columns: columns of numbers; all other columns that have no other role are categorical.
       ignored_columns: columns that are not read.
       split_column: the column that says train, valid or test; "" draws the splits.
@@ -73,7 +74,7 @@ class Recipe:
         def refuse(option: str, remedy: str) -> DataError:
             return DataError(f"recipe {self.name}: {option} = {getattr(self, option)!r}; {remedy}")
 
-        if len(set(self.columns)) != len(self.columns) or len(self.columns) < 2:
+        if len(set(self.columns)) != len(self.columns) or len(self.columns) < 1 + bool(self.label):
             raise refuse("columns", "name a label and at least one more column, each once")
         for name in self.columns:
             if not _FILE_NAME.fullmatch(name) or len(name.encode()) > _MAX_NAME_BYTES:
@@ -81,7 +82,7 @@ class Recipe:
                     f"recipe {self.name}: column {name!r} cannot name a file; rename it: no / or \\, no "
                     f"control characters, no leading dot, at most {_MAX_NAME_BYTES} bytes"
                 )
-        if self.label not in self.columns:
+        if self.label and self.label not in self.columns:
             raise refuse("label", "it must be one of the columns")
         if not set(self.numeric_columns) <= set(self.columns) - {self.label}:
             raise refuse("numeric_columns", "they must be columns other than the label")
@@ -119,6 +120,19 @@ class Recipe:
 
     def to_json(self) -> dict[str, Any]:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}
+
+    @staticmethod
+    def from_json(saved: Mapping[str, Any]) -> Recipe:
+        """What `to_json` gave.
+
+        Raises:
+          DataError: it is no recipe of this version.
+        """
+        try:
+            options: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
+            return Recipe(**options)
+        except (TypeError, AttributeError) as error:
+            raise DataError(f"not a recipe of this version ({error}); prepare the data again") from error
 
 
 _CRITEO_NUMERIC = tuple(f"I{i}" for i in range(1, 14))

@@ -239,6 +239,15 @@ class Vocabulary:
         return np.zeros(len(keys), np.int32) if table is None else table(keys)
 
 
+def ids_of(keys: Sequence[Sequence[Keys]], rows: int, vocabularies: Sequence[Vocabulary]) -> np.ndarray:
+    """Ids i32[row, categorical] of each field's keys."""
+    ids = np.empty((len(vocabularies), rows), np.int32)
+    for out, vocabulary, groups in zip(ids, vocabularies, keys, strict=True):
+        for width, at, found in groups:
+            out[at] = vocabulary.ids(width, found)
+    return np.ascontiguousarray(ids.T)
+
+
 def _hashed(keys: np.ndarray, ids: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """Look-up of u64 keys by open addressing, at most half full; an empty slot has key 0 and id 0."""
     bits = max(4, int(2 * len(keys)).bit_length())
@@ -293,14 +302,26 @@ def load_vocabulary(path: Path, size: int) -> Vocabulary:
         table rows.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
-        pairs = [line.rpartition(b"\t") for line in lines]
-        found = Vocabulary([value for value, _, _ in pairs], [int(number) for _, _, number in pairs])
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); prepare the data again") from error
+    return parse_vocabulary(data, size, f"{path}")
+
+
+def parse_vocabulary(data: bytes, size: int, where: str) -> Vocabulary:
+    """The vocabulary of a file's bytes.
+
+    Raises:
+      DataError: as `load_vocabulary`; `where` names the file.
+    """
+    pairs = [line.rpartition(b"\t") for line in data.split(b"\n")[:-1]]
+    try:
+        found = Vocabulary([value for value, _, _ in pairs], [int(number) for _, _, number in pairs])
+    except ValueError as error:
+        raise DataError(f"{where} cannot be read ({error}); prepare the data again") from error
     if found.size != size or len(set(found.values)) != len(found.values):
         raise DataError(
-            f"{path} makes {found.size} table rows where the manifest says {size}, or repeats a value; "
+            f"{where} makes {found.size} table rows where {size} are due, or repeats a value; "
             "prepare the data again"
         )
     return found

@@ -77,18 +77,32 @@ def prepared_table(manifest: Mapping[str, Any]) -> Table:
     sizes = [field["size"] for field in manifest["schema"]]
     table.add_row("fields", f"{len(sizes)}")
     table.add_row("embedding rows", f"{sum(sizes):,}")
-    rejected = manifest.get("rejected", {"total": 0, "by_reason": {}, "first": []})
+    _add_rejected(table, manifest.get("rejected", {"total": 0, "by_reason": {}, "first": []}))
+    return table
+
+
+def rejected_table(rejected: Mapping[str, Any]) -> Table:
+    """Malformed lines by reason, and the first of them."""
+    table = Table(title="lines without a score", title_justify="left", show_header=False)
+    _add_rejected(table, rejected)
+    return table
+
+
+def _add_rejected(table: Table, rejected: Mapping[str, Any]) -> None:
     table.add_row("rejected lines", f"{rejected['total']:,}")
     for reason, count in rejected["by_reason"].items():
         table.add_row(f"  {reason}", f"{count:,}")
     for bad in rejected["first"][:5]:
         table.add_row(f"  {bad['file']}:{bad['line']}", f"{bad['reason']}: {bad['text'][:60]!r}")
-    return table
 
 
 def certificate_table(title: str, certificate: Mapping[str, Any], counts: Mapping[str, Any]) -> Table:
     """An artifact's certificate, JAX beside the engine, and what is left of its model."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if certificate["path"] == "jax":
+        table.caption = (
+            "No compact form: JAX scores it at the dense model's speed; the file leaves zeros out."
+        )
     table.add_column("")
     table.add_column("JAX", justify="right")
     table.add_column(f"engine ({certificate['path']})", justify="right")

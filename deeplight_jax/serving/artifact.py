@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,26 +19,59 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from deeplight_jax.errors import ArtifactError
-from deeplight_jax.serving.structure import Compact, from_arrays, settings, to_arrays
+from deeplight_jax.serving import structure, whole
+from deeplight_jax.serving.structure import Compact
+from deeplight_jax.serving.whole import Whole
 
 FORMAT = 1
 _KEY, _DIGEST = "deeplight", "deeplight.sha256"  # of the file's metadata
 _VOCABULARY = "vocab."  # in front of a field's name: its vocabulary file, u8[byte]
+_FORMS: dict[str, ModuleType] = {"compact": structure, "jax": whole}  # by the description's kind
 
 
 class Artifact(NamedTuple):
     """What a file holds.
 
     Attributes:
-      compact: the structure, checked.
+      model: the compact structure, or all parameters where the model has none; checked.
       about: model, sparsity, counts, data identity, certificate and versions, as `save` was given them.
       vocabularies: vocabulary files by categorical field, `value TAB count` lines in id order from 1 on; none
         where the training data had none.
     """
 
-    compact: Compact
+    model: Compact | Whole
     about: Mapping[str, Any]
     vocabularies: Mapping[str, bytes]
+
+    @property
+    def compact(self) -> Compact:
+        """The compact structure.
+
+        Raises:
+          ArtifactError: the model has none.
+        """
+        return compact_of(self.model)
+
+
+def compact_of(model: Compact | Whole) -> Compact:
+    """The compact structure that a model is.
+
+    Raises:
+      ArtifactError: it is served by JAX.
+    """
+    if isinstance(model, Whole):
+        raise ArtifactError(f"model {model.model.get('name')} has no compact form; only JAX serves it")
+    return model
+
+
+def reread(model: Compact | Whole) -> Compact | Whole:
+    """A model as it will be read back from a file.
+
+    Raises:
+      ArtifactError: it would not be: a part does not fit the others or is not finite.
+    """
+    form = _FORMS[_kind(model)]
+    return form.from_arrays(form.settings(model), form.to_arrays(model))
 
 
 def save(path: str | Path, artifact: Artifact) -> None:
@@ -47,13 +81,16 @@ def save(path: str | Path, artifact: Artifact) -> None:
       ArtifactError: it cannot be written there.
     """
     path = Path(path)
-    arrays = {name: np.ascontiguousarray(a) for name, a in to_arrays(artifact.compact).items()}
+    kind = _kind(artifact.model)
+    form = _FORMS[kind]
+    arrays = {name: np.asarray(a, order="C") for name, a in form.to_arrays(artifact.model).items()}
     for field, data in artifact.vocabularies.items():
         arrays[_VOCABULARY + field] = np.frombuffer(data, np.uint8)
     description = {
         "format": FORMAT,
-        "structure": settings(artifact.compact),
-        "counts": artifact.compact.counts(),
+        "kind": kind,
+        "structure": form.settings(artifact.model),
+        "counts": artifact.model.counts(),
         "sha256": {name: _sha256(array) for name, array in arrays.items()},
         "about": artifact.about,
     }
@@ -88,7 +125,7 @@ def load(path: str | Path) -> Artifact:
             description = _description(metadata)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         _verify(description, arrays)
-        found = from_arrays(
+        found = _FORMS[description["kind"]].from_arrays(
             description["structure"], {n: a for n, a in arrays.items() if not n.startswith(_VOCABULARY)}
         )
     except FileNotFoundError as error:
@@ -107,6 +144,10 @@ def load(path: str | Path) -> Artifact:
     return Artifact(found, description["about"], vocabularies)
 
 
+def _kind(model: Compact | Whole) -> str:
+    return "jax" if isinstance(model, Whole) else "compact"
+
+
 def _description(metadata: Mapping[str, str]) -> dict[str, Any]:
     if _KEY not in metadata:
         raise ArtifactError("it holds no description of a deeplight model")
@@ -117,6 +158,9 @@ def _description(metadata: Mapping[str, str]) -> dict[str, Any]:
         raise ArtifactError(
             f"it is of format {description['format']}, this version of deeplight_jax reads format {FORMAT}"
         )
+    kind = description.setdefault("kind", "compact")  # files of before there were others
+    if not isinstance(kind, str) or kind not in _FORMS:
+        raise ArtifactError(f"it is of kind {kind!r}, this version reads {' and '.join(_FORMS)}")
     return description
 
 

@@ -16,6 +16,7 @@ from deeplight_jax.evaluation.metrics import roc_auc, sums
 from deeplight_jax.models import build_model
 from deeplight_jax.serving.engine import Engine
 from deeplight_jax.serving.tables import EXACT
+from deeplight_jax.serving.whole import Whole, check_same
 from deeplight_jax.training.inspect import Run
 
 ROWS = 100_000  # compared, at least: of the data, and random ones where it has fewer
@@ -27,6 +28,8 @@ LOSSY_ROC_AUC = 1e-3  # and by how much their test ROC AUC may differ
 
 def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None = None) -> dict[str, Any]:
     """Compare an engine with its run's projected model, in float32 with full matrix precision.
+
+    Where the engine is JAX itself, its parameters must also be exactly the run's.
 
     Args:
       engine: to be certified.
@@ -41,9 +44,11 @@ def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None 
       format of the `table`: where it rounds values the limit is `LOSSY_LIMIT`, not `LIMIT`.
 
     Raises:
-      ArtifactError: a logit differs by more than the limit; the row and both logits are named.
-        Or the test ROC AUC differs by more than `LOSSY_ROC_AUC`.
+      ArtifactError: a logit differs by more than the limit (the row and both logits are named), a parameter
+        that must be the run's does, or the test ROC AUC by more than `LOSSY_ROC_AUC`.
     """
+    if isinstance(engine.model, Whole):
+        check_same(engine.model, run.params)
     rows, real, test = certificate_rows(engine.schema, data)
     model = build_model(override(run.config, {"model.compute_dtype": "float32"}), run.schema)
     with jax.default_matmul_precision("highest"):
@@ -51,7 +56,8 @@ def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None 
     found = engine.logits(rows.ids, rows.values)
     single = np.linspace(0, rows.rows - 1, SINGLE_ROWS).astype(int)
     alone = [engine.logits(rows.ids[i : i + 1], rows.values[i : i + 1]) for i in single]
-    exact = engine.compact.table_format in EXACT
+    table = "f32" if isinstance(engine.model, Whole) else engine.model.table_format
+    exact = table in EXACT
     limit = LIMIT if exact else LOSSY_LIMIT
     error = _errors(found, wanted, np.arange(rows.rows), limit)
     error = np.concatenate([error, _errors(np.concatenate(alone), wanted[single], single, limit)])
@@ -71,7 +77,7 @@ def certify(engine: Engine, run: Run, data: Prepared, progress: Progress | None 
         "roc_auc": areas,
         "log_loss": _pair(_log_loss, wanted[:test], found[:test], labels),
         "path": engine.path,
-        "table": engine.compact.table_format,
+        "table": table,
     }
 
 

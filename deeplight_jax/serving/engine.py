@@ -1,9 +1,12 @@
-"""Scores rows by a loaded artifact: checked inputs in, logits or probabilities out. Needs no JAX."""
+"""Scores rows by a loaded artifact: checked inputs in, logits or probabilities out.
+
+JAX is imported only for an artifact of a model that has no compact form.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -13,13 +16,15 @@ import numpy as np
 
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ArtifactError, DataError
-from deeplight_jax.serving import artifact, native
+from deeplight_jax.serving import artifact, native, whole
 from deeplight_jax.serving.forward import forward
 from deeplight_jax.serving.native import Native, Score
 from deeplight_jax.serving.ranking import Columns, assemble
 from deeplight_jax.serving.structure import Compact
 from deeplight_jax.serving.tables import CACHE_LINE_BYTES
+from deeplight_jax.serving.whole import Whole
 
+_BLOCK_ROWS = 1 << 16  # of a call, looked at together: temporary arrays stay small
 _log = logging.getLogger(__name__)
 _MOST_THREADS = 1024
 
@@ -29,14 +34,15 @@ class Engine:
     """A model ready to score; threads may share it.
 
     Attributes:
-      compact: its structure.
+      model: its compact structure, or all its parameters where it has none.
       about: where it comes from and what its certificate says.
       vocabularies: vocabulary files by categorical field.
-      path: what computes: "numpy", or a vector level of the native engine ("avx512", "avx2", "portable").
+      path: what computes: "numpy", a vector level of the native engine ("avx512", "avx2", "portable"), or
+        "jax" for a model without a compact form.
       native: the native engine, if it computes.
     """
 
-    compact: Compact
+    model: Compact | Whole
     about: Mapping[str, Any]
     vocabularies: Mapping[str, bytes]
     path: str
@@ -46,7 +52,16 @@ class Engine:
 
     @property
     def schema(self) -> Schema:
-        return self.compact.schema
+        return self.model.schema
+
+    @property
+    def compact(self) -> Compact:
+        """The compact structure.
+
+        Raises:
+          ArtifactError: the model has none.
+        """
+        return artifact.compact_of(self.model)
 
     def score(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Click probabilities f32[row]; see `logits`."""
@@ -92,13 +107,14 @@ def load(path: str | Path, level: str | None = None, threads: int = 1) -> Engine
 
     Args:
       path: what `deeplight export` wrote.
-      level: "numpy", or a vector level of the native engine; by default the fastest that is there.
+      level: "numpy", or a vector level of the native engine; by default the fastest that is there. A model
+        without a compact form has level "jax" alone.
       threads: most threads that a batch is split over by the native engine, 1,024 rows each at least; the
         scores are the same, bit for bit. They are started for each call: callers that score in threads of
         their own leave it at 1.
 
     Raises:
-      ArtifactError: the file is missing, damaged or of another format, or the level is not there.
+      ArtifactError: the file is missing, damaged or of another format, or the level or JAX is not there.
     """
     return build(artifact.load(path), level, threads)
 
@@ -107,12 +123,18 @@ def build(found: artifact.Artifact, level: str | None = None, threads: int = 1) 
     """The engine of an artifact in memory; see `load`."""
     if not 1 <= threads <= _MOST_THREADS:
         raise ArtifactError(f"threads is {threads}, it must be 1 to {_MOST_THREADS}")
-    compact = replace(found.compact, table=_aligned(found.compact.table))
+    if isinstance(found.model, Whole):
+        if level not in (None, "jax"):
+            name = found.model.model.get("name")
+            raise ArtifactError(f"no level {level}: model {name} has no compact form; only JAX serves it")
+        runs = _checked_run(found.model.schema, whole.forward(found.model))
+        return Engine(found.model, found.about, found.vocabularies, "jax", None, *runs)
+    compact = replace(found.model, table=_aligned(found.model.table))
     if level is None and not native.available():
         _say_once()
         level = "numpy"
     if level == "numpy":
-        runs = _numpy_run(compact)
+        runs = _checked_run(compact.schema, forward(compact))
         return Engine(compact, found.about, found.vocabularies, "numpy", None, *runs)
     if not native.available():
         raise ArtifactError(f"no level {level}: the native engine was not built; use numpy")
@@ -145,13 +167,12 @@ def _native_run(schema: Schema, loaded: Native, threads: int) -> tuple[Score, Sc
     )
 
 
-def _numpy_run(compact: Compact) -> tuple[Score, Score]:
-    """Scores and logits by NumPy."""
-    forwarded = forward(compact)
+def _checked_run(schema: Schema, forwarded: Score) -> tuple[Score, Score]:
+    """Scores and logits by NumPy or JAX, which check nothing themselves."""
 
     def logits(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
-        check_arrays(compact.schema, ids, values)
-        check_cells(compact.schema, ids, values)
+        check_arrays(schema, ids, values)
+        check_cells(schema, ids, values)
         with np.errstate(over="ignore", invalid="ignore"):
             out = forwarded(ids, values)
         if np.isnan(out).any():
@@ -160,8 +181,11 @@ def _numpy_run(compact: Compact) -> tuple[Score, Score]:
 
     def score(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         out = logits(ids, values)
-        tail = np.exp(-np.abs(out))
-        return np.where(out >= 0, np.float32(1), tail) / (1 + tail)
+        for start in range(0, len(out), _BLOCK_ROWS):
+            block = out[start : start + _BLOCK_ROWS]
+            tail = np.exp(-np.abs(block))
+            block[:] = np.where(block >= 0, np.float32(1), tail) / (1 + tail)
+        return out
 
     return score, logits
 
@@ -218,20 +242,35 @@ def check_cells(schema: Schema, ids: np.ndarray, values: np.ndarray) -> None:
     """Ranges: every id inside its field, every value finite.
 
     Raises:
-      DataError: naming the first row at fault, its field and its cell.
+      DataError: naming the first row at fault, its field and its cell; ids are looked at before values.
+
+    Cost: two passes over the arrays, a block of rows at a time.
     """
     sizes = np.array([f.size for f in schema.categorical], np.uint32)
-    outside = ids.astype(np.uint32) >= sizes  # a negative id wraps to one past any table
-    if outside.any():
-        row, column = np.argwhere(outside)[0]
+
+    def outside(block: np.ndarray) -> np.ndarray:
+        return block.astype(np.uint32) >= sizes  # a negative id wraps to one past any table
+
+    if found := _first_cell(ids, outside):
+        row, column = found
         field = schema.categorical[column]
         raise DataError(
             f"row {row}, field {field.name}: id {ids[row, column]} is outside 0 to {field.size - 1}; "
             "encode the rows with the model's vocabulary, in which 0 is the unknown value"
         )
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0]
+    if found := _first_cell(values, lambda block: ~np.isfinite(block)):
+        row, column = found
         raise DataError(
             f"row {row}, field {schema.numeric[column].name}: {values[row, column]} is not finite; "
             "give 0 for a missing value"
         )
+
+
+def _first_cell(cells: np.ndarray, is_bad: Callable[[np.ndarray], np.ndarray]) -> tuple[int, int] | None:
+    """Row and column of the first bad cell, looked for in bounded memory."""
+    for start in range(0, len(cells), _BLOCK_ROWS):
+        bad = is_bad(cells[start : start + _BLOCK_ROWS])
+        if bad.any():
+            row, column = np.argwhere(bad)[0].tolist()
+            return start + row, column
+    return None

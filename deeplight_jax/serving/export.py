@@ -1,4 +1,4 @@
-"""A run into an artifact: compact its projected model, certify the engine, write the file."""
+"""A run into an artifact: compact its projected model where it can be, certify the engine, write the file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from deeplight_jax.evaluation.accounting import sparsity_report
 from deeplight_jax.evaluation.evaluate import Progress
 from deeplight_jax.serving import artifact
 from deeplight_jax.serving.certificate import certify
-from deeplight_jax.serving.compact import compact
+from deeplight_jax.serving.compact import COMPACT_MODELS, compact
 from deeplight_jax.serving.engine import Engine, build, load
-from deeplight_jax.serving.structure import with_table
+from deeplight_jax.serving.structure import Compact, with_table
 from deeplight_jax.serving.tables import TableFormat
+from deeplight_jax.serving.whole import Whole, whole
 from deeplight_jax.training import run
 from deeplight_jax.training.inspect import Run, load_run
 from deeplight_jax.training.plan import targets
@@ -33,6 +34,8 @@ def export(
 ) -> Engine:
     """Write a run's projected model as an artifact, if its certificate holds.
 
+    A model without a compact form is written with all its parameters, to be scored by JAX.
+
     Args:
       workdir: RUN or RUN@STEP.
       out: file to write or replace.
@@ -44,17 +47,17 @@ def export(
       The engine of the file as it was read back; `about["certificate"]` holds what was compared.
 
     Raises:
-      ArtifactError: the model has no compact form, the certificate fails, or the file cannot be written.
+      ArtifactError: the model has diverged, the certificate fails, or the file cannot be written.
       RunError: the run is missing or damaged, or the data was encoded with another vocabulary.
       DataError: the data is missing or damaged.
     """
     found, rows = _run_and_rows(workdir, data)
-    structure = with_table(compact(found.config.model, found.schema, found.params), table)
+    served = artifact.reread(_served(found, table))
     about = _about(found, run.load_data_of(_directory(workdir)), rows)
     vocabularies = _vocabularies(rows)
-    engine = build(artifact.Artifact(structure, about, vocabularies))
+    engine = build(artifact.Artifact(served, about, vocabularies))
     about["certificate"] = certify(engine, found, rows, progress)
-    artifact.save(out, artifact.Artifact(structure, about, vocabularies))
+    artifact.save(out, artifact.Artifact(served, about, vocabularies))
     return load(out)
 
 
@@ -80,6 +83,15 @@ def verify(
         raise ArtifactError(f"{path} was not made from {workdir}: their configs or fields differ")
     certificate = certify(engine, found, rows, progress)
     return replace(engine, about={**engine.about, "certificate": certificate})
+
+
+def _served(found: Run, table: TableFormat) -> Compact | Whole:
+    model = found.config.model
+    if model.name in COMPACT_MODELS:
+        return with_table(compact(model, found.schema, found.params), table)
+    if table != "f32":
+        raise ArtifactError(f"--table {table}: {model.name} has no compact form; leave --table out")
+    return whole(model.to_dict(), found.schema, found.params)
 
 
 def _run_and_rows(workdir: str | Path, data: str | Path | None) -> tuple[Run, Prepared]:

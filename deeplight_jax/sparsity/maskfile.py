@@ -69,7 +69,7 @@ def read_masks(file: str | Path) -> tuple[Masks, dict[str, Any]]:
                 path: optax.MaskedNode() if shape is None else _packed(found.get_tensor(path), shape)
                 for path, shape in header["masks"].items()
             }
-        return unpack(_nested(packed)), header["about"]
+        return unpack(nested(packed)), header["about"]
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MaskError(
             f"cannot read masks from {file} ({error}); `deeplight masks merge` writes such files"
@@ -82,7 +82,8 @@ def _packed(bits: np.ndarray, shape: list[int]) -> Packed:
     return Packed(bits, tuple(shape))
 
 
-def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts of leaves by path."""
     tree: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *folders, name = path.split("/")

@@ -127,6 +127,12 @@ def rewritten(file: Path, change, sign=True):
 
 LIES = {
     "another format": (lambda h, d: d.update(format=2), "of format 2, this version .* reads format 1"),
+    "an unknown kind": (
+        lambda h, d: d.update(kind="tree"),
+        "of kind 'tree', this version reads compact and jax",
+    ),
+    "a list for a kind": (lambda h, d: d.update(kind=[1]), r"of kind \[1\]"),
+    "the other kind": (lambda h, d: d.update(kind="jax"), "no 'model'"),
     "a shape turned round": (
         lambda h, d: h["table"].update(shape=h["table"]["shape"][::-1]),
         "array table is damaged",
@@ -145,6 +151,11 @@ LIES = {
         "field names repeat",
     ),
 }
+
+
+def test_a_file_from_before_there_were_kinds_is_read(file):
+    rewritten(file, lambda h, d: d.pop("kind"))
+    assert same(load(file), artifact_of())
 
 
 @pytest.mark.parametrize("lie", LIES)

@@ -78,7 +78,7 @@ def test_a_later_day_is_scored_by_block(exported, data, tmp_path, monkeypatch):
     assert main(later) == 0
     command = ["score", "--artifact", str(exported), "--data", str(tmp_path / "day2"), "--out"]
     assert main([*command, str(tmp_path / "whole.parquet")]) == 0
-    monkeypatch.setattr("deeplight_jax.serving.scoring._BLOCK_ROWS", 64)
+    monkeypatch.setattr("deeplight_jax.serving.scoring.BLOCK_ROWS", 64)
     assert main([*command, str(tmp_path / "blocks.parquet")]) == 0
     whole, blocks = (
         duckdb.sql(f"FROM '{tmp_path / name}.parquet'").fetchnumpy() for name in ("whole", "blocks")
@@ -132,16 +132,6 @@ def test_an_engine_that_scores_otherwise_is_not_exported(run, tmp_path, monkeypa
     assert main(["export", "--run", str(run), "--out", str(tmp_path / "m.safetensors")]) == 2
     assert "the certificate fails on" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_model_without_a_compact_form_is_refused(data, tmp_path, capsys):
-    config = ["--config", "experiments/criteo_baselines.py:xdeepfm", f"--config.data.dir={data}"]
-    small = ["--config.model.hidden=(4,)", "--config.model.embedding_dim=2", "--config.model.cin=(4,)"]
-    assert main(["train", *config, "--workdir", str(tmp_path / "x"), "--config.train.epochs=1", *small]) == 0
-    assert main(["export", "--run", str(tmp_path / "x"), "--out", str(tmp_path / "m.safetensors")]) == 2
-    error = capsys.readouterr().err
-    assert "model xdeepfm has no compact form yet" in error
-    assert not (tmp_path / "m.safetensors").exists()
 
 
 def test_a_damaged_vocabulary_is_not_carried_along(run, data, tmp_path, capsys):
