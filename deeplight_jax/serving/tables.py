@@ -2,8 +2,8 @@
 
     f32     floats, padded to 64 bytes
     bf16    the upper 16 bits of each float, rounded to nearest; padded to 32 bytes
-    int8    round(value / scale) as signed bytes, zeros; the last 4 of a multiple of 16 bytes are scale and linear
-            value as bf16
+    int8    round(value / scale) as signed bytes, zeros; the last 4 of a multiple of 16 bytes are scale and
+            linear value as bf16
     packed  a bit for each value, then the floats whose bit is set: exact, rows of any length
 
 The native engine reads them as they are (`deeplight.h`); a row is decoded when it is read.
