@@ -115,7 +115,11 @@ dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error) tr
   }
   check(*model);
   auto engine = std::make_unique<dl_engine>(dl_engine{make_plan(*model), chosen, 0});
-  engine->scratch = engine->plan.scratch_floats();
+  Plan &plan = engine->plan;
+  plan.numeric_rows.resize(static_cast<size_t>(plan.numeric) * plan.width);
+  for (int i = 0; i < plan.numeric; i++)
+    chosen->decode(plan, plan.row_at(i), &plan.numeric_rows[static_cast<size_t>(i) * plan.width]);
+  engine->scratch = plan.scratch_floats();
   return engine.release();
 } catch (const Bad &bad) {
   fail(error, DL_MODEL, -1, -1, "the model is damaged: %s", bad.what.c_str());

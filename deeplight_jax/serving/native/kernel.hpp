@@ -6,8 +6,6 @@ typedef float unaligned __attribute__((vector_size(DL_BYTES), aligned(4), may_al
 typedef int32_t ints __attribute__((vector_size(DL_BYTES)));
 constexpr int kLanes = DL_BYTES / 4;
 
-#include "decode.hpp"
-
 static inline vec load(const float *p) { return *reinterpret_cast<const unaligned *>(p); }
 static inline void store(float *p, vec x) { *reinterpret_cast<unaligned *>(p) = x; }
 static inline vec relu(vec x) { return vec{} > x ? vec{} : x; }  // NaN stays NaN
@@ -15,6 +13,8 @@ static inline vec relu(vec x) { return vec{} > x ? vec{} : x; }  // NaN stays Na
 static inline vec only(vec x, const int32_t *mask) {
   return reinterpret_cast<vec>(reinterpret_cast<ints>(x) & reinterpret_cast<ints>(load(reinterpret_cast<const float *>(mask))));
 }
+
+#include "decode.hpp"
 
 template <int H, int... I>
 static inline vec halve(vec x, std::integer_sequence<int, I...>) {
@@ -111,8 +111,12 @@ static void gather(const Plan &m, const int32_t *ids, const float *values, int r
       for (int j = 0; j < kLanes; j++) {
         const int r = v * kLanes + j;
         const int32_t id = ids[(r < rows ? r : rows - 1) * m.categorical + c];
-        row[j] = m.format == DL_TABLE_F32 ? reinterpret_cast<const float *>(m.table + (m.offsets[c] + id) * m.stride)
-                                          : decode_other(m, m.row(c, id), decoded + j * m.width);
+        if (m.format == DL_TABLE_F32) {
+          row[j] = reinterpret_cast<const float *>(m.table + (m.offsets[c] + id) * m.stride);
+        } else {
+          decode(m, m.row(c, id), decoded + j * m.width);
+          row[j] = decoded + j * m.width;
+        }
       }
       for (int first = 0; first <= m.dim; first += kLanes) {
         vec x[kLanes];
@@ -292,7 +296,7 @@ static void single(const Plan &m, float *scratch, const int32_t *ids, const floa
     const char *place = m.row(c, ids[c]);
     float *own = z + m.single_field(c);
     if (m.format != DL_TABLE_F32) {  // to where it is read: what was stored value by value is slow to read at once
-      decode_other(m, place, own);
+      decode(m, place, own);
       total += own[m.dim];
       own[m.dim] = 0;
       continue;

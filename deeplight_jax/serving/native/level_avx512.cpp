@@ -8,6 +8,7 @@
 #include "plan.hpp"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512dq,avx512bw,fma"))), apply_to = function)
 #else
@@ -21,7 +22,7 @@ namespace deeplight {
 namespace avx512 {
 #include "kernel.hpp"
 }  // namespace avx512
-const Level kAvx512 = {"avx512", avx512::block, avx512::single};
+const Level kAvx512 = {"avx512", avx512::block, avx512::single, avx512::decode};
 }  // namespace deeplight
 
 #if defined(__clang__)

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 #include "deeplight.h"
@@ -150,8 +149,6 @@ void plan_quadratic(const dl_model &m, Plan &p) {
   }
 }
 
-#include "decode.hpp"
-
 int64_t stride_bytes(const dl_model &m) {
   const int64_t dim = m.dim;
   switch (m.table_format) {
@@ -180,12 +177,6 @@ void check_packed(const dl_model &m, int64_t rows) {
 void plan_table(const dl_model &m, Plan &p) {
   p.format = m.table_format, p.index = m.table_index, p.stride = stride_bytes(m);
   p.table = static_cast<const char *>(m.table);
-  p.numeric_rows.assign(static_cast<size_t>(m.numeric) * m.width, 0.0f);
-  for (int i = 0; i < m.numeric; i++) {
-    float *out = &p.numeric_rows[static_cast<size_t>(i) * m.width];
-    const float *row = decode(p, p.row_at(i), out);
-    if (row != out) std::copy_n(row, m.dim + 1, out);
-  }
 }
 
 }  // namespace
@@ -229,7 +220,8 @@ Plan make_plan(const dl_model &m) {
   p.all_pairs = m.all_pairs, p.bias = m.bias;
   plan_table(m, p);
   p.single_start = (m.numeric + 15) / 16 * 16;
-  p.embedding_mask.assign(m.width, 0);
+  p.embedding_mask.assign(m.width, 0), p.linear_mask.assign(m.width, 0);
+  p.linear_mask[m.dim] = -1;
   std::fill_n(p.embedding_mask.begin(), m.dim, -1);
   int64_t row = m.numeric;
   for (int c = 0; c < m.categorical; c++) {

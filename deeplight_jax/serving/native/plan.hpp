@@ -76,7 +76,7 @@ struct Plan {
   std::vector<Layer> layers;
   std::vector<float> output;  // padded with zeros to a multiple of 16
   int widest = 0;             // units of the widest layer
-  std::vector<int32_t> embedding_mask;  // [width], all bits of the first dim lanes
+  std::vector<int32_t> embedding_mask, linear_mask;  // [width], all bits of the lanes wanted
 
   // z' Q z by rows for blocks; q_row names the input that scales each.
   Rows quadratic;
@@ -119,6 +119,7 @@ struct Level {
   void (*block)(const Plan &, float *scratch, const int32_t *ids, const float *values, int rows,
                 const int32_t *next, int next_rows, float *logits);
   void (*single)(const Plan &, float *scratch, const int32_t *ids, const float *values, float *logit);
+  void (*decode)(const Plan &, const char *row, float *out);  // [width]
 };
 
 extern const Level kPortable;
