@@ -12,7 +12,7 @@
 #include <numeric>
 #include <string>
 
-#include "plan.hpp"
+#include "engine.hpp"
 
 namespace deeplight {
 namespace {
@@ -278,12 +278,6 @@ size_t Plan::scratch_floats() const {
 }  // namespace deeplight
 
 using namespace deeplight;
-
-struct dl_engine {
-  Plan plan;
-  const Level *level;
-  size_t scratch;
-};
 
 dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error) try {
   fail(error, DL_OK, -1, -1, "");

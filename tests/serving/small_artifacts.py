@@ -1,0 +1,28 @@
+"""Small artifacts of every model that has a compact form, as files."""
+
+from pathlib import Path
+
+from random_models import CASES, MIXED, config_of, random_params
+
+from deeplight_jax.serving.artifact import Artifact, save
+from deeplight_jax.serving.compact import compact
+
+KEPT = {"dnn": 0.5, "embedding": 0.7, "field": 0.5}
+VOCABULARIES = {"c0": b"a\t3\nb\t2\n\xc3\xbc\t1\n", "c1": b""}
+
+
+def small(name="deepfwfm", schema=MIXED, seed=0, about=None, **options) -> Artifact:
+    made = compact(
+        config_of(name, **options).model, schema, random_params(name, schema, seed, KEPT, **options)
+    )
+    return Artifact(made, about or {"model": {"name": name}, "note": "ü"}, VOCABULARIES)
+
+
+def write_seeds(directory: Path) -> list[Path]:
+    """One file of each case of `random_models`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for i, (name, options) in enumerate(CASES):
+        paths.append(directory / f"{i:02d}-{name}.safetensors")
+        save(paths[-1], small(name, seed=i, **options))
+    return paths
