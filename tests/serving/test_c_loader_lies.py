@@ -136,3 +136,18 @@ def test_arrays_that_do_not_fit_are_refused_though_their_digests_are_right(libra
     with pytest.raises(Refused, match=named) as caught:
         library.open(path)
     assert (str(path) in str(caught.value), caught.value.code) == (True, DL_DAMAGED)
+
+
+def test_a_name_too_long_for_an_error_is_cut_between_characters(library, file):
+    for pad in ("", "x", "xx"):
+        name = pad + "ü€" * 5000
+
+        def change(header, description, name=name):
+            header[name] = header.pop("bias") | {"dtype": "F24"}
+
+        rewritten(file, change)
+        with pytest.raises(
+            Refused, match=r"its array x*(ü€)+ü?\.\.\. is of the unknown dtype F24; export the"
+        ):
+            library.open(file)
+        save(file, small())

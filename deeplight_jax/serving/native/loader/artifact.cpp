@@ -76,7 +76,7 @@ Value read_description(const Value &metadata) {
     throw Refused{DL_FORMAT, "it is of format " + std::to_string(format->integer) + ", this library reads format " +
                                  std::to_string(kFormat) + "; use the library of the version that wrote it"};
   if (kind && kind->text != "compact")
-    throw Refused{DL_FORMAT, "it is of kind " + (kind->text.empty() ? "?" : kind->text.substr(0, 32)) +
+    throw Refused{DL_FORMAT, "it is of kind " + (kind->text.empty() ? "?" : shown(kind->text, 32)) +
                                  ", a model without a compact structure: only Python scores it"};
   return out;
 }
@@ -89,7 +89,7 @@ const Value &read_digests(const Value &description, const std::vector<Array> &ar
   for (const Array &array : arrays)
     if (!digests->find(array.name)) odd = &array;
   if (odd || digests->members.size() != arrays.size())
-    damaged("its arrays are not those of its description" + (odd ? " (" + odd->name + ")" : ""));
+    damaged("its arrays are not those of its description" + (odd ? " (" + shown(odd->name) + ")" : ""));
   return *digests;
 }
 
@@ -107,7 +107,7 @@ void read_verified(Source &source, const Array &array, const std::string &wanted
     if (out) out += bytes;
     left -= bytes;
   }
-  if (kDigests && digest.hex() != wanted) damaged("its array " + array.name + " is damaged (its SHA-256 differs)");
+  if (kDigests && digest.hex() != wanted) damaged("its array " + shown(array.name) + " is damaged (its SHA-256 differs)");
 }
 
 Arrays read_arrays(Source &source, const std::vector<Array> &arrays, const Value &digests) {
@@ -147,10 +147,10 @@ dl_engine *load(Source &source, const char *level, dl_error &error) {
 void word(dl_error *error, int code, const std::string &where, const std::string &what) {
   if (!error) return;
   constexpr size_t kLongest = 240;
-  const bool cut = where.size() > kLongest;
+  size_t first = where.size() > kLongest ? where.size() - kLongest : 0;
+  while (first < where.size() && (where[first] & 0xC0) == 0x80) first++;  // a whole character of UTF-8
   error->code = code, error->row = -1, error->field = -1;
-  std::snprintf(error->text, sizeof error->text, "%s%s: %s", cut ? "..." : "",
-                where.c_str() + (cut ? where.size() - kLongest : 0), what.c_str());
+  std::snprintf(error->text, sizeof error->text, "%s%s: %s", first ? "..." : "", where.c_str() + first, what.c_str());
 }
 
 template <class Open>

@@ -21,7 +21,7 @@ const Dtype *find_dtype(const std::string &name) {
 
 uint64_t count_of(const json::Value &value, const std::string &array) {
   if (value.kind != json::Value::kInteger || value.integer < 0)
-    damaged("the shape or place of its array " + array + " is no row of counts");
+    damaged("the shape or place of its array " + shown(array) + " is no row of counts");
   return static_cast<uint64_t>(value.integer);
 }
 
@@ -29,18 +29,18 @@ Array read_array(const std::string &name, const json::Value &about) {
   const json::Value *dtype = about.find("dtype"), *shape = about.find("shape"), *place = about.find("data_offsets");
   if (!dtype || !shape || !place || about.members.size() != 3 || dtype->kind != json::Value::kString ||
       shape->kind != json::Value::kArray || place->items.size() != 2)
-    damaged("its header does not give dtype, shape and data_offsets of array " + name);
+    damaged("its header does not give dtype, shape and data_offsets of array " + shown(name));
   const Dtype *known = find_dtype(dtype->text);
-  if (!known) damaged("its array " + name + " is of the unknown dtype " + dtype->text.substr(0, 16));
+  if (!known) damaged("its array " + shown(name) + " is of the unknown dtype " + shown(dtype->text, 16));
   Array out{name, dtype->text, {}, count_of(place->items[0], name), count_of(place->items[1], name)};
   uint64_t bytes = known->bytes;
   for (const json::Value &axis : shape->items) {
     const uint64_t length = count_of(axis, name);
-    if (__builtin_mul_overflow(bytes, length, &bytes)) damaged("the shape of its array " + name + " is too large");
+    if (__builtin_mul_overflow(bytes, length, &bytes)) damaged("the shape of its array " + shown(name) + " is too large");
     out.shape.push_back(static_cast<int64_t>(length));
   }
   if (out.end < out.begin || out.end - out.begin != bytes)
-    damaged("the shape of its array " + name + " does not fit its bytes");
+    damaged("the shape of its array " + shown(name) + " does not fit its bytes");
   return out;
 }
 
@@ -48,7 +48,7 @@ void check_places(const std::vector<Array> &arrays, uint64_t bytes) {
   uint64_t at = 0;
   for (const Array &array : arrays) {
     if (array.begin != at)
-      damaged("its array " + array.name + (array.begin < at ? " overlaps another" : " lies behind a gap"));
+      damaged("its array " + shown(array.name) + (array.begin < at ? " overlaps another" : " lies behind a gap"));
     at = array.end;
   }
   if (at > bytes) damaged("it ends " + std::to_string(at - bytes) + " bytes too early: it was truncated");

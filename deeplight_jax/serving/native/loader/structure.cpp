@@ -32,9 +32,9 @@ void read_schema(const Value &schema, Structure &out) {
     const std::string &name = member(field, "name", Value::kString).text, &kind = member(field, "kind", Value::kString).text;
     const int32_t size = count(field, "size");
     const bool numeric = kind == "numeric";
-    if (!numeric && kind != "categorical") damaged("field " + name + " is neither numeric nor categorical");
+    if (!numeric && kind != "categorical") damaged("field " + shown(name) + " is neither numeric nor categorical");
     if (size < 1 || (numeric && size != 1))
-      damaged("field " + name + ": a " + kind + " field cannot have " + std::to_string(size) + " table rows");
+      damaged("field " + shown(name) + ": a " + kind + " field cannot have " + std::to_string(size) + " table rows");
     if (numeric && !out.sizes.empty()) damaged("numeric fields must come before categorical ones");
     if (name.find('\0') != std::string::npos) damaged("a field's name holds a zero byte");
     if (numeric) out.model.numeric++;
@@ -44,7 +44,7 @@ void read_schema(const Value &schema, Structure &out) {
   std::vector<std::string> sorted = out.names;
   std::sort(sorted.begin(), sorted.end());
   const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
-  if (twice != sorted.end()) damaged("field names repeat: " + *twice);
+  if (twice != sorted.end()) damaged("field names repeat: " + shown(*twice));
   out.model.categorical = static_cast<int32_t>(out.sizes.size()), out.model.sizes = out.sizes.data();
 }
 
