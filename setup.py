@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 NATIVE = Path("deeplight_jax/serving/native")
-FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden"]  # never -ffast-math
+FLAGS = ["-std=c++17", "-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-pthread"]  # never -ffast-math
 
 setup(
     ext_modules=[
@@ -15,6 +15,7 @@ setup(
             sources=sorted(path.as_posix() for path in NATIVE.glob("*.cpp")),
             depends=sorted(path.as_posix() for path in NATIVE.glob("*.h*")),
             extra_compile_args=FLAGS + os.environ.get("DEEPLIGHT_CFLAGS", "").split(),  # the sanitizers'
+            extra_link_args=["-pthread"],
             language="c++",
             py_limited_api=True,
             optional=True,

@@ -27,6 +27,9 @@ def add_serving(commands: Any, out: Console, err: Console) -> None:
     export.add_argument(
         "--data", type=Path, metavar="DIR", help="rows to certify on (default: the run's own data)"
     )
+    export.add_argument(
+        "--table", default="f32", choices=("f32", "bf16", "int8", "packed"), help="how embeddings are stored"
+    )
     export.add_argument("--json", action="store_true", help="print JSON instead of a table")
     export.set_defaults(run=partial(_export, out, err))
     score = commands.add_parser("score", help="click probabilities of prepared rows", allow_abbrev=False)
@@ -48,7 +51,7 @@ def _export(out: Console, err: Console, arguments: argparse.Namespace, _: list[s
         if arguments.verify:
             engine = verify(arguments.verify, arguments.workdir, arguments.data, advance)
         else:
-            engine = export(arguments.workdir, arguments.out, arguments.data, advance)
+            engine = export(arguments.workdir, arguments.out, arguments.data, advance, arguments.table)
     file = arguments.verify or arguments.out
     certificate, counts = engine.about["certificate"], engine.compact.counts()
     if arguments.json:

@@ -101,6 +101,7 @@ def certificate_table(title: str, certificate: Mapping[str, Any], counts: Mappin
     table.add_row("mean error of a logit", "", f"{certificate['mean_error']:.1e}")
     limit, largest = f"limit {certificate['limit']:.0e}", f"{certificate['max_relative_error']:.1e}"
     table.add_row("error / max(1, |logit|)", limit, largest)
+    table.add_row("table's format", "", certificate.get("table", "f32"))
     for part, found in counts.items():
         numbers = found if isinstance(found, Sequence) else [found]
         table.add_row(f"live {part}", "", " + ".join(f"{n:,}" for n in numbers) or "0")

@@ -13,7 +13,8 @@ import numpy as np
 
 from deeplight_jax.data.schema import Schema, field_pairs
 from deeplight_jax.errors import ArtifactError
-from deeplight_jax.serving.structure import ROW_FLOATS, Compact, Csr, Layer, NetInput, from_entries, sparse
+from deeplight_jax.serving.structure import Compact, Csr, Layer, NetInput, from_entries, sparse
+from deeplight_jax.serving.tables import ROW_FLOATS
 
 _NET_INPUT: dict[str, NetInput] = {
     "lr": "none",

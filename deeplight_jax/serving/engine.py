@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,13 @@ from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ArtifactError, DataError
 from deeplight_jax.serving import artifact, native
 from deeplight_jax.serving.forward import forward
-from deeplight_jax.serving.structure import CACHE_LINE_BYTES, Compact
+from deeplight_jax.serving.native import Native, Score
+from deeplight_jax.serving.ranking import Columns, assemble
+from deeplight_jax.serving.structure import Compact
+from deeplight_jax.serving.tables import CACHE_LINE_BYTES
 
 _log = logging.getLogger(__name__)
-_Run = Callable[[np.ndarray, np.ndarray, bool], np.ndarray]
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,16 @@ class Engine:
       about: where it comes from and what its certificate says.
       vocabularies: vocabulary files by categorical field.
       path: what computes: "numpy", or a vector level of the native engine ("avx512", "avx2", "portable").
+      native: the native engine, if it computes.
     """
 
     compact: Compact
     about: Mapping[str, Any]
     vocabularies: Mapping[str, bytes]
     path: str
-    _run: _Run
+    native: Native | None
+    _score: Score
+    _logits: Score
 
     @property
     def schema(self) -> Schema:
@@ -44,7 +50,7 @@ class Engine:
 
     def score(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Click probabilities f32[row]; see `logits`."""
-        return self._run(ids, values, True)
+        return self._score(ids, values)
 
     def logits(self, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Logits of rows.
@@ -60,77 +66,104 @@ class Engine:
           DataError: wrong dtype or shape, an id outside its field, a value that is NaN or infinite, or so
             large that the logit is not a number. The first such row and its field are named.
         """
-        return self._run(ids, values, False)
+        return self._logits(ids, values)
+
+    def rank(self, context: Mapping[str, int | float], candidates: Columns) -> np.ndarray:
+        """Click probabilities of one user's candidates, whose rows share the context's cells.
+
+        Args:
+          context: id or value by field, of the fields in which the candidates do not differ.
+          candidates: of each other field, ids int[candidate] or values float[candidate].
+
+        Returns:
+          f32[candidate], in the candidates' order: what `score` gives for the rows put together, bit for bit.
+
+        Raises:
+          DataError: a field is missing, unknown or given twice, a column does not fit, or a cell cannot be
+            scored; it is named.
+
+        Cost: that of `score` and of writing the rows; nothing that the rows share is computed once for all.
+        """
+        return self._score(*assemble(self.schema, context, candidates))
 
 
-def load(path: str | Path, level: str | None = None) -> Engine:
+def load(path: str | Path, level: str | None = None, threads: int = 1) -> Engine:
     """The engine of an artifact.
 
     Args:
       path: what `deeplight export` wrote.
       level: "numpy", or a vector level of the native engine; by default the fastest that is there.
+      threads: most threads that a batch is split over by the native engine, 1,024 rows each at least; the
+        scores are the same, bit for bit. They are started for each call: callers that score in threads of
+        their own leave it at 1.
 
     Raises:
       ArtifactError: the file is missing, damaged or of another format, or the level is not there.
     """
-    return build(artifact.load(path), level)
+    return build(artifact.load(path), level, threads)
 
 
-def build(found: artifact.Artifact, level: str | None = None) -> Engine:
+def build(found: artifact.Artifact, level: str | None = None, threads: int = 1) -> Engine:
     """The engine of an artifact in memory; see `load`."""
+    if not 1 <= threads <= _MOST_THREADS:
+        raise ArtifactError(f"threads is {threads}, it must be 1 to {_MOST_THREADS}")
     compact = replace(found.compact, table=_aligned(found.compact.table))
     if level is None and not native.available():
         _say_once()
         level = "numpy"
     if level == "numpy":
-        return Engine(compact, found.about, found.vocabularies, "numpy", _numpy_run(compact))
+        runs = _numpy_run(compact)
+        return Engine(compact, found.about, found.vocabularies, "numpy", None, *runs)
     if not native.available():
         raise ArtifactError(f"no level {level}: the native engine was not built; use numpy")
     try:
-        score, used = native.load(compact, level)
+        loaded = native.load(compact, level)
     except ValueError as error:
         raise ArtifactError(f"{error}; levels: {', '.join(native.LEVELS)}, numpy") from error
-    return Engine(compact, found.about, found.vocabularies, used, _native_run(compact.schema, score))
+    runs = _native_run(compact.schema, loaded, threads)
+    return Engine(compact, found.about, found.vocabularies, loaded.level, loaded, *runs)
 
 
-def _native_run(schema: Schema, score: Callable[..., int]) -> _Run:
-    """The native scorer, which checks rows itself; what it refuses is found again to be worded."""
+def _native_run(schema: Schema, loaded: Native, threads: int) -> tuple[Score, Score]:
+    """Scores and logits by the native engine, which checks rows itself; what it refuses is found again here,
+    to be worded."""
 
-    def run(ids: np.ndarray, values: np.ndarray, probabilities: bool) -> np.ndarray:
-        try:
-            out = np.empty(len(ids), np.float32)
-            code = score(ids, values, out, probabilities)
-            if not code:
-                return out
-        except (TypeError, ValueError):  # of another dtype or shape, or not contiguous
-            check_arrays(schema, ids, values)
-            if not (ids.flags.c_contiguous and values.flags.c_contiguous):
-                return run(np.ascontiguousarray(ids), np.ascontiguousarray(values), probabilities)
-            raise
+    def run(probabilities: bool, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+        check_arrays(schema, ids, values)
+        out = np.empty(len(ids), np.float32)
+        given = np.require(ids, requirements=["C", "A"]), np.require(values, requirements=["C", "A"])
+        code = loaded.score(*given, out, probabilities, threads)
+        if not code:
+            return out
         if code == native.OUT_OF_MEMORY:
             raise MemoryError("no memory for a block of rows")
         check_cells(schema, ids, values)
         raise _overflow(out)
 
-    return run
+    return loaded.scorer(True, threads, partial(run, True)), loaded.scorer(
+        False, threads, partial(run, False)
+    )
 
 
-def _numpy_run(compact: Compact) -> _Run:
-    logits = forward(compact)
+def _numpy_run(compact: Compact) -> tuple[Score, Score]:
+    """Scores and logits by NumPy."""
+    forwarded = forward(compact)
 
-    def run(ids: np.ndarray, values: np.ndarray, probabilities: bool) -> np.ndarray:
+    def logits(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
         check_arrays(compact.schema, ids, values)
         check_cells(compact.schema, ids, values)
         with np.errstate(over="ignore", invalid="ignore"):
-            out = logits(ids, values)
+            out = forwarded(ids, values)
         if np.isnan(out).any():
             raise _overflow(out)
-        if not probabilities:
-            return out
+        return out
+
+    def score(ids: np.ndarray, values: np.ndarray) -> np.ndarray:
+        out = logits(ids, values)
         tail = np.exp(-np.abs(out))
         return np.where(out >= 0, np.float32(1), tail) / (1 + tail)
 
-    return run
+    return score, logits
 
 
 def _overflow(logits: np.ndarray) -> DataError:
@@ -152,7 +185,7 @@ def _aligned(table: np.ndarray) -> np.ndarray:
         return table
     memory = np.empty(table.nbytes + CACHE_LINE_BYTES, np.uint8)
     start = -memory.ctypes.data % CACHE_LINE_BYTES
-    out = memory[start : start + table.nbytes].view(np.float32).reshape(table.shape)
+    out = memory[start : start + table.nbytes].view(table.dtype).reshape(table.shape)
     out[:] = table
     return out
 

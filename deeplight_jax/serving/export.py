@@ -17,6 +17,8 @@ from deeplight_jax.serving import artifact
 from deeplight_jax.serving.certificate import certify
 from deeplight_jax.serving.compact import compact
 from deeplight_jax.serving.engine import Engine, build, load
+from deeplight_jax.serving.structure import with_table
+from deeplight_jax.serving.tables import TableFormat
 from deeplight_jax.training import run
 from deeplight_jax.training.inspect import Run, load_run
 from deeplight_jax.training.plan import targets
@@ -27,6 +29,7 @@ def export(
     out: str | Path,
     data: str | Path | None = None,
     progress: Progress | None = None,
+    table: TableFormat = "f32",
 ) -> Engine:
     """Write a run's projected model as an artifact, if its certificate holds.
 
@@ -35,6 +38,7 @@ def export(
       out: file to write or replace.
       data: rows to certify on, with the run's vocabularies; by default the run's own data.
       progress: called while the JAX model scores.
+      table: format of the embedding table; "bf16" and "int8" round it, and their certificate allows for it.
 
     Returns:
       The engine of the file as it was read back; `about["certificate"]` holds what was compared.
@@ -45,7 +49,7 @@ def export(
       DataError: the data is missing or damaged.
     """
     found, rows = _run_and_rows(workdir, data)
-    structure = compact(found.config.model, found.schema, found.params)
+    structure = with_table(compact(found.config.model, found.schema, found.params), table)
     about = _about(found, run.load_data_of(_directory(workdir)), rows)
     vocabularies = _vocabularies(rows)
     engine = build(artifact.Artifact(structure, about, vocabularies))

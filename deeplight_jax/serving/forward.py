@@ -39,15 +39,15 @@ def forward(compact: Compact) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 def _chunk(compact: Compact, dense: _Dense, ids: np.ndarray, values: np.ndarray) -> np.ndarray:
     numeric, dim, rows = len(compact.schema.numeric), compact.dim, len(ids)
-    taken = compact.table[ids + compact.schema.offsets]
+    taken, own = compact.rows(ids + compact.schema.offsets), compact.rows(np.arange(numeric))
     e = taken[:, :, :dim]
     z = np.concatenate([values, e.reshape(rows, -1)], axis=1)
-    out = compact.bias + taken[:, :, dim].sum(axis=1) + values @ compact.table[:numeric, dim]
+    out = compact.bias + taken[:, :, dim].sum(axis=1) + values @ own[:, dim]
     if dense.quadratic is not None:
         out += np.einsum("bi,bi->b", z @ dense.quadratic, z)
     needs_fields = compact.all_pairs or compact.net_input in ("pooled", "products")
     if needs_fields:
-        e = np.concatenate([values[:, :, None] * compact.table[:numeric, :dim], e], axis=1)
+        e = np.concatenate([values[:, :, None] * own[:, :dim], e], axis=1)
     pooled = 0.5 * (np.square(e.sum(axis=1)) - np.square(e).sum(axis=1)) if needs_fields else z[:, :0]
     if compact.all_pairs:
         out += pooled.sum(axis=1)

@@ -10,17 +10,18 @@ where the net's hidden layers hold non-zero weights and live units only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ArtifactError
+from deeplight_jax.serving import tables
+from deeplight_jax.serving.tables import Stored, TableFormat
 
 NetInput: TypeAlias = Literal["none", "inputs", "pooled", "products"]
-CACHE_LINE_BYTES = 64
-ROW_FLOATS = CACHE_LINE_BYTES // 4  # a table row is a multiple of this
+_CHUNK_ROWS = 1 << 16
 
 
 class Csr(NamedTuple):
@@ -86,6 +87,8 @@ class Compact:
       products: i32[product, 2], field pairs whose <e_i, e_j> the net reads.
       layers: hidden layers, first to last.
       output: f32[unit], weights of the last layer's units in the logit.
+      table_format: how `table` and `table_index` are to be read, see `tables`; `rows` reads them.
+      table_index: u32[row + 1] of a packed table, else empty.
     """
 
     schema: Schema
@@ -98,6 +101,12 @@ class Compact:
     products: np.ndarray
     layers: tuple[Layer, ...]
     output: np.ndarray
+    table_format: TableFormat = "f32"
+    table_index: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint32))
+
+    def rows(self, rows: np.ndarray) -> np.ndarray:
+        """Table rows int[...] as f32[..., dim + 1]: their values, then the linear value."""
+        return tables.decode(Stored(self.table, self.table_index), self.dim, self.table_format, rows)
 
     @property
     def inputs(self) -> int:
@@ -112,9 +121,9 @@ class Compact:
 
     def counts(self) -> dict[str, Any]:
         """Numbers that are not zero, by part, and live units by layer."""
-        width = self.dim + 1
-        blocks = (self.table[i : i + 65536] for i in range(0, len(self.table), 65536))
-        columns = sum((np.count_nonzero(b[:, :width], axis=0) for b in blocks), np.zeros(width, int))
+        rows = np.arange(self.schema.num_rows)
+        chunks = (self.rows(rows[i : i + _CHUNK_ROWS]) for i in range(0, len(rows), _CHUNK_ROWS))
+        columns = sum((np.count_nonzero(c, axis=0) for c in chunks), np.zeros(self.dim + 1, int))
         return {
             "embedding": int(columns[:-1].sum()),
             "linear": int(columns[-1]),
@@ -126,10 +135,18 @@ class Compact:
         }
 
 
+def with_table(compact: Compact, form: TableFormat) -> Compact:
+    """A structure with its table of floats in another format; bf16 and int8 round its values."""
+    stored = tables.encode(compact.table, compact.dim, form)
+    return replace(compact, table=stored.table, table_index=stored.starts, table_format=form)
+
+
 def to_arrays(compact: Compact) -> dict[str, np.ndarray]:
     """Every array by name; `from_arrays` reads them back."""
     arrays = {"table": compact.table, "bias": compact.bias, "products": compact.products}
     arrays |= {"output": compact.output, **_csr_arrays("quadratic", compact.quadratic)}
+    if compact.table_index.size:
+        arrays["table_index"] = compact.table_index
     for i, layer in enumerate(compact.layers):
         arrays |= {f"layer_{i}.bias": layer.bias, **_csr_arrays(f"layer_{i}", layer.weights)}
     return arrays
@@ -143,6 +160,7 @@ def settings(compact: Compact) -> dict[str, Any]:
         "all_pairs": compact.all_pairs,
         "net_input": compact.net_input,
         "layers": len(compact.layers),
+        **({} if compact.table_format == "f32" else {"table": compact.table_format}),
     }
 
 
@@ -157,6 +175,9 @@ def from_arrays(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> C
         dim, count, net_input = int(about["dim"]), int(about["layers"]), about["net_input"]
         if dim < 0 or count < 0 or net_input not in get_args(NetInput):
             raise ArtifactError("its dim, layers or net_input is out of range")
+        form = about.get("table", "f32")
+        if form not in tables.FORMATS:
+            raise ArtifactError(f"its table is of format {form}; known: {', '.join(tables.FORMATS)}")
         products = arrays["products"]
         inputs = len(schema.numeric) + len(schema.categorical) * dim
         net_inputs = {"none": 0, "inputs": inputs, "pooled": dim, "products": len(products)}[net_input]
@@ -166,7 +187,8 @@ def from_arrays(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> C
             layers.append(Layer(_csr(f"layer_{i}", arrays, columns), arrays[f"layer_{i}.bias"]))
         quadratic = _csr("quadratic", arrays, inputs)
         found = Compact(schema, dim, arrays["table"], arrays["bias"], quadratic, bool(about["all_pairs"]),
-                        net_input, products, tuple(layers), arrays["output"])  # fmt: skip
+                        net_input, products, tuple(layers), arrays["output"], form,
+                        arrays["table_index"] if form == "packed" else np.zeros(0, np.uint32))  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, ArtifactError):
             raise
@@ -177,9 +199,9 @@ def from_arrays(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> C
 
 
 def _check(compact: Compact) -> None:
-    width = -(-(compact.dim + 1) // ROW_FLOATS) * ROW_FLOATS
     last = compact.layers[-1].weights.rows if compact.layers else compact.net_inputs
-    _expect("table", compact.table, np.float32, (compact.schema.num_rows, width))
+    stored = Stored(compact.table, compact.table_index)
+    tables.check(stored, compact.schema.num_rows, compact.dim, compact.table_format)
     _expect("bias", compact.bias, np.float32, (1,))
     _expect("output", compact.output, np.float32, (last,))
     _expect("products", compact.products, np.int32, (len(compact.products), 2))

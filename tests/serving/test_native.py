@@ -81,9 +81,68 @@ def test_an_engine_outlives_what_it_was_made_of():
     engine = build(artifact_of())
     ids, values = random_rows(MIXED, 40, 1)
     wanted = engine.score(ids, values)
-    run = engine._run
+    run = engine._score
     del engine
-    np.testing.assert_array_equal(run(ids, values, True), wanted)
+    np.testing.assert_array_equal(run(ids, values), wanted)
+
+
+@needs_native
+def test_without_the_known_layout_of_arrays_scores_are_the_same(monkeypatch):
+    engine = build(artifact_of())
+    ids, values = random_rows(MIXED, 40, 1)
+    wanted = engine.score(ids, values)
+    assert not native._deeplight.learn(ids[:2, :2].copy(), values[:2].copy())  # no probes as it wants them
+    try:
+        np.testing.assert_array_equal(engine.score(ids, values), wanted)
+        np.testing.assert_array_equal(
+            engine.score(ids[:1], values[:1]), build(artifact_of()).score(ids[:1], values[:1])
+        )
+    finally:
+        assert native._deeplight.learn(np.zeros((2, 3), np.int32), np.zeros((2, 3), np.float32))
+
+
+class Own(np.ndarray):
+    """An array of a type that is not NumPy's own."""
+
+
+@needs_native
+def test_every_array_that_fits_gives_the_same_scores():
+    engine = build(artifact_of())
+    ids, values = random_rows(MIXED, 5, 1)
+    wanted = engine.score(ids, values)
+    frozen = ids.copy()
+    frozen.flags.writeable = False
+    shifted = np.zeros(ids.nbytes + 1, np.uint8)[1:].view(np.int32).reshape(ids.shape)  # not aligned
+    shifted[:] = ids
+    other = ids.astype(np.dtype("i4", metadata={"unit": "id"}))  # an equal dtype, another object
+    for rows in (
+        ids.view(Own),
+        frozen,
+        shifted,
+        other,
+        np.repeat(ids, 2, axis=1)[:, ::2],
+        np.asfortranarray(ids),
+    ):
+        np.testing.assert_array_equal(engine.score(rows, values), wanted)
+    for arguments in ((ids,), (ids, values, 1), ()):
+        with pytest.raises(TypeError):
+            engine._score(*arguments)
+
+
+@needs_native
+@pytest.mark.parametrize("level", NATIVE_LEVELS)
+def test_latencies_are_taken_of_every_row(level):
+    engine = build(artifact_of(), level)
+    ids, values = random_rows(MIXED, 300, 1)
+    found = engine.native.latencies_ns(ids, values)
+    assert (found.shape, found.dtype) == ((300,), np.int64)
+    assert (found > 0).all()
+    assert np.median(found) < 1e6
+    ids[200, 0] = -1
+    with pytest.raises(ValueError, match="code 4"):
+        engine.native.latencies_ns(ids, values)
+    with pytest.raises(ValueError, match="shape"):
+        engine.native.latencies_ns(ids[:1], values)
 
 
 @needs_native

@@ -1,4 +1,4 @@
-// Loads a model into a plan, checks rows, and hands them to the processor's best kernels.
+// The C interface: loads a model, checks rows, and hands them to the processor's best kernels.
 #include "deeplight.h"
 
 #include <algorithm>
@@ -9,8 +9,9 @@
 #include <cstring>
 #include <exception>
 #include <memory>
-#include <numeric>
-#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "engine.hpp"
 
@@ -26,194 +27,6 @@ int fail(dl_error *error, int code, int64_t row, int32_t field, const char *form
     va_end(arguments);
   }
   return code;
-}
-
-struct Bad { std::string what; };  // a model that points outside itself
-
-void expect(bool holds, const char *what) { if (!holds) throw Bad{what}; }
-
-void check(const dl_csr &m, int64_t rows, int64_t columns, const char *name) {
-  expect(m.rows == rows && m.columns == columns && m.entries >= 0 && m.indptr, name);
-  expect(!m.entries || (m.indices && m.values), name);
-  expect(m.indptr[0] == 0 && m.indptr[rows] == m.entries, name);
-  for (int64_t r = 0; r < rows; r++) expect(m.indptr[r] <= m.indptr[r + 1] && m.indptr[r + 1] <= m.entries, name);
-  for (int64_t e = 0; e < m.entries; e++)
-    expect(m.indices[e] >= 0 && m.indices[e] < columns && std::isfinite(m.values[e]), name);
-}
-
-int64_t net_inputs(const dl_model &m, int64_t inputs) {
-  switch (m.net_input) {
-    case DL_NET_NONE: return 0;
-    case DL_NET_INPUTS: return inputs;
-    case DL_NET_POOLED: return m.dim;
-    case DL_NET_PRODUCTS: return m.products;
-    default: throw Bad{"net_input is none of DL_NET_..."};
-  }
-}
-
-void check(const dl_model &m) {
-  constexpr int64_t kMost = 1 << 24;  // fields, values, units: far above any model, far below overflow
-  expect(m.numeric >= 0 && m.categorical >= 0 && m.dim >= 0 && m.products >= 0 && m.layers >= 0, "a negative size");
-  expect(m.numeric < kMost && m.categorical < kMost && m.dim < kMost && m.products < kMost, "a size is too large");
-  expect(m.numeric + m.categorical > 0 && m.table, "no field or no table");
-  expect(m.width % 16 == 0 && m.width > m.dim && m.width < kMost, "width is no multiple of 16 above dim");
-  const int64_t inputs = m.numeric + static_cast<int64_t>(m.categorical) * m.dim;
-  expect(inputs < kMost, "too many inputs");
-  expect(!m.categorical || m.sizes, "no sizes");
-  for (int c = 0; c < m.categorical; c++) expect(m.sizes[c] > 0, "a field without table rows");
-  check(m.quadratic, inputs, inputs, "quadratic points outside itself");
-  expect(!m.products || m.product_fields, "no product_fields");
-  for (int i = 0; i < 2 * m.products; i++)
-    expect(m.product_fields[i] >= 0 && m.product_fields[i] < m.numeric + m.categorical, "products name no field");
-  int64_t last = net_inputs(m, inputs);
-  expect(!m.layers || m.layer, "no layer");
-  for (int i = 0; i < m.layers; i++) {
-    const dl_csr &w = m.layer[i].weights;
-    expect(w.rows > 0 && w.rows < kMost && m.layer[i].bias, "a layer without units");
-    check(w, w.rows, last, "a layer points outside itself");
-    last = w.rows;
-  }
-  expect(m.outputs == last && (!last || m.output), "outputs are not the last layer's units");
-}
-
-// Order of rows by their count of entries.
-std::vector<int32_t> by_length(const dl_csr &m) {
-  std::vector<int32_t> order(m.rows);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
-    return m.indptr[a + 1] - m.indptr[a] < m.indptr[b + 1] - m.indptr[b];
-  });
-  return order;
-}
-
-// The given rows in the given order.
-Rows take(const dl_csr &m, const std::vector<int32_t> &order) {
-  Rows out;
-  out.indptr.push_back(0);
-  for (int32_t r : order) {
-    for (int32_t e = m.indptr[r]; e < m.indptr[r + 1]; e++) {
-      out.indices.push_back(m.indices[e]);
-      out.values.push_back(m.values[e]);
-    }
-    out.indptr.push_back(static_cast<int32_t>(out.indices.size()));
-  }
-  return out;
-}
-
-Groups group(const Rows &rows, const std::vector<float> &bias, const std::vector<int32_t> &place,
-             int lanes) {
-  Groups out;
-  out.starts.push_back(0);
-  for (int first = 0; first < rows.count(); first += lanes) {
-    const int last = std::min(first + lanes, rows.count()) - 1;
-    const int length = rows.indptr[last + 1] - rows.indptr[last];  // sorted: the longest
-    const size_t before = out.indices.size();
-    out.indices.resize(before + static_cast<size_t>(length) * lanes);
-    out.values.resize(out.indices.size());
-    out.bias.resize(out.bias.size() + lanes);
-    for (int u = first; u <= last; u++) {
-      out.bias[u] = bias[u];
-      for (int e = rows.indptr[u]; e < rows.indptr[u + 1]; e++) {
-        const size_t at = before + static_cast<size_t>(e - rows.indptr[u]) * lanes + (u - first);
-        out.indices[at] = place[rows.indices[e]];
-        out.values[at] = rows.values[e];
-      }
-    }
-    out.starts.push_back(out.starts.back() + length);
-  }
-  return out;
-}
-
-void plan_layers(const dl_model &m, Plan &p) {
-  std::vector<int32_t> place(p.net_inputs), single(p.net_inputs);  // of the inputs, in a block and alone
-  std::iota(place.begin(), place.end(), 0);
-  single = place;
-  if (m.net_input == DL_NET_INPUTS)
-    for (int32_t &at : single) at = p.single_input(at);
-  for (int i = 0; i < m.layers; i++) {
-    const dl_layer &layer = m.layer[i];
-    const std::vector<int32_t> order = by_length(layer.weights);
-    const Rows rows = take(layer.weights, order);
-    std::vector<float> bias;
-    for (int32_t u : order) bias.push_back(layer.bias[u]);
-    p.layers.push_back({group(rows, bias, place, kTogether), group(rows, bias, single, kChains), rows.count()});
-    place.assign(order.size(), 0);
-    for (size_t u = 0; u < order.size(); u++) place[order[u]] = static_cast<int32_t>(u);
-    single = place;  // of hidden units it is the same
-    p.widest = std::max(p.widest, static_cast<int>(order.size()));
-  }
-  p.output.assign((place.size() + 15) / 16 * 16, 0.0f);
-  for (size_t u = 0; u < place.size(); u++) p.output[place[u]] = m.output[u];
-}
-
-// Values of pairs of fields, gathered from Q's entries.
-struct Joined {
-  std::vector<int32_t> &fields;  // [joined, 2]
-  std::vector<float> &values;    // [joined, width]
-  std::vector<int32_t> place;    // [first, second], -1 where there is none
-
-  void add(int first, int second, int seconds, int value, int width, float weight) {
-    int32_t &at = place[static_cast<size_t>(first) * seconds + second];
-    if (at < 0) {
-      at = static_cast<int32_t>(fields.size() / 2);
-      fields.insert(fields.end(), {first, second});
-      values.resize(values.size() + width);
-    }
-    values[static_cast<size_t>(at) * width + value] += weight;
-  }
-};
-
-void plan_quadratic(const dl_model &m, Plan &p) {
-  std::vector<int32_t> rows;
-  for (int r = 0; r < m.quadratic.rows; r++)
-    if (m.quadratic.indptr[r] < m.quadratic.indptr[r + 1]) rows.push_back(r);
-  p.quadratic = take(m.quadratic, rows);
-  p.q_row = rows;
-  p.rest.indptr.push_back(0);
-  const size_t fields = p.categorical;
-  Joined pairs{p.pairs, p.pair_values, std::vector<int32_t>(fields * fields, -1)};
-  Joined crossed{p.crossed, p.crossed_values, std::vector<int32_t>(p.numeric * fields, -1)};
-  for (int32_t r : rows) {
-    const size_t before = p.rest.indices.size();
-    for (int e = m.quadratic.indptr[r]; e < m.quadratic.indptr[r + 1]; e++) {
-      const int32_t column = m.quadratic.indices[e], own = r - p.numeric, other = column - p.numeric;
-      const float weight = m.quadratic.values[e];
-      if (own < 0 && other >= 0) {
-        crossed.add(r, other / p.dim, p.categorical, other % p.dim, p.width, weight);
-      } else if (own >= 0 && other >= 0 && own % p.dim == other % p.dim) {
-        pairs.add(own / p.dim, other / p.dim, p.categorical, own % p.dim, p.width, weight);
-      } else {
-        p.rest.indices.push_back(p.single_input(column));
-        p.rest.values.push_back(weight);
-      }
-    }
-    if (p.rest.indices.size() > before) {
-      p.rest_row.push_back(p.single_input(r));
-      p.rest.indptr.push_back(static_cast<int32_t>(p.rest.indices.size()));
-    }
-  }
-}
-
-Plan make_plan(const dl_model &m) {
-  Plan p;
-  p.numeric = m.numeric, p.categorical = m.categorical, p.dim = m.dim, p.width = m.width;
-  p.inputs = m.numeric + m.categorical * m.dim;
-  p.net_input = m.net_input, p.net_inputs = static_cast<int>(net_inputs(m, p.inputs));
-  p.all_pairs = m.all_pairs, p.bias = m.bias, p.table = m.table;
-  p.single_start = (m.numeric + 15) / 16 * 16;
-  p.embedding_mask.assign(m.width, 0), p.linear_mask.assign(m.width, 0);
-  std::fill_n(p.embedding_mask.begin(), m.dim, -1);
-  p.linear_mask[m.dim] = -1;
-  int64_t row = m.numeric;
-  for (int c = 0; c < m.categorical; c++) {
-    p.sizes.push_back(m.sizes[c]);
-    p.offsets.push_back(row);
-    row += m.sizes[c];
-  }
-  p.products.assign(m.product_fields, m.product_fields + 2 * m.products);
-  plan_layers(m, p);
-  plan_quadratic(m, p);
-  return p;
 }
 
 const Level *find_level(const char *wanted) {
@@ -267,13 +80,21 @@ int check_rows(const Plan &m, const int32_t *ids, const float *values, int64_t f
   return DL_OK;
 }
 
-}  // namespace
-
-size_t Plan::scratch_floats() const {
-  const size_t block = kBlock * (inputs + dim + products.size() / 2 + 2 * static_cast<size_t>(widest + kTogether));
-  const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + kSlack);
-  return std::max(block, alone) + 64;
+// Asks for a row's table rows, if it can be scored.
+bool fetch_row(const Plan &m, const int32_t *ids, const float *values) {
+  for (int c = 0; c < m.categorical; c++) {
+    if (static_cast<uint32_t>(ids[c]) >= static_cast<uint32_t>(m.sizes[c])) return false;
+    if (m.format == DL_TABLE_PACKED)
+      DL_PREFETCH(m.index_of(c, ids[c]), 3);
+    else
+      DL_PREFETCH_ROW(m, c, ids[c], 3);
+  }
+  bool finite = true;
+  for (int i = 0; i < m.numeric; i++) finite &= std::fabs(values[i]) <= 3.402823466e+38f;
+  return finite;
 }
+
+}  // namespace
 
 }  // namespace deeplight
 
@@ -298,44 +119,136 @@ dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error) tr
   return nullptr;
 }
 
-int dl_logits(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
-              dl_error *error) {
-  thread_local Scratch memory;
-  const Plan &m = engine->plan;
-  float *scratch = memory.of(engine->scratch);
-  if (!scratch) return fail(error, DL_MEMORY, -1, -1, "out of memory");
-  const int step = rows <= kSingleRows ? 1 : kBlock;
-  int here = static_cast<int>(std::min<int64_t>(step, rows));
-  if (rows > 0)
-    if (int code = check_rows(m, ids, values, 0, here, error)) return code;
-  for (int64_t first = 0; first < rows; first += step) {
+namespace {
+
+int score_singles(const dl_engine &engine, float *scratch, const int32_t *ids, const float *values, int rows, float *out,
+                  dl_error *error) {
+  const Plan &m = engine.plan;
+  for (int r = 0; r < rows; r++)
+    if (!fetch_row(m, ids + r * m.categorical, values + r * m.numeric))
+      return check_rows(m, ids, values, 0, rows, error);
+  for (int r = 0; r < rows; r++)
+    engine.level->single(m, scratch, ids + r * m.categorical, values + r * m.numeric, out + r);
+  return DL_OK;
+}
+
+// Blocks from row `first` on.
+int score_blocks(const dl_engine &engine, float *scratch, const int32_t *ids, const float *values, int64_t first,
+                 int64_t rows, float *out, dl_error *error) {
+  const Plan &m = engine.plan;
+  int here = static_cast<int>(std::min<int64_t>(kBlock, rows - first));
+  if (int code = check_rows(m, ids + first * m.categorical, values + first * m.numeric, first, here, error)) return code;
+  if (m.format == DL_TABLE_PACKED)
+    for (int i = 0; i < here * m.categorical; i++)
+      DL_PREFETCH(m.index_of(i % m.categorical, ids[first * m.categorical + i]), 2);
+  for (int i = 0; i < here * m.categorical; i++)
+    DL_PREFETCH_ROW(m, i % m.categorical, ids[first * m.categorical + i], 2);
+  while (first < rows) {
     const int64_t behind = first + here;
-    const int next = static_cast<int>(std::min<int64_t>(step, rows - behind));
+    const int next = static_cast<int>(std::min<int64_t>(kBlock, rows - behind));
     const int32_t *own = ids + first * m.categorical, *ahead = ids + behind * m.categorical;
     // the rows behind are checked first, for this block already asks for their table rows
     if (next > 0)
       if (int code = check_rows(m, ahead, values + behind * m.numeric, behind, next, error)) return code;
-    if (step == 1)
-      engine->level->single(m, scratch, own, values + first * m.numeric, out + first);
-    else
-      engine->level->block(m, scratch, own, values + first * m.numeric, here, ahead, next, out + first);
-    for (int r = 0; r < here; r++)
-      if (std::isnan(out[first + r]))
-        return fail(error, DL_OVERFLOW, first + r, -1, "row %lld: its values are too large for float32",
-                    static_cast<long long>(first + r));
-    here = next;
+    engine.level->block(m, scratch, own, values + first * m.numeric, here, ahead, next, out + first);
+    first = behind, here = next;
   }
   return DL_OK;
+}
+
+// The logits of rows `first` to `last`; `together` as blocks however few they are.
+int score_part(const dl_engine &engine, const int32_t *ids, const float *values, int64_t first, int64_t last,
+               bool together, float *out, dl_error *error) {
+  thread_local Scratch memory;
+  float *scratch = memory.of(engine.scratch);
+  if (!scratch) return fail(error, DL_MEMORY, -1, -1, "out of memory");
+  if (first >= last) return DL_OK;
+  const int code = together ? score_blocks(engine, scratch, ids, values, first, last, out, error)
+                            : score_singles(engine, scratch, ids, values, static_cast<int>(last), out, error);
+  if (code) return code;
+  for (int64_t r = first; r < last; r++)
+    if (std::isnan(out[r]))
+      return fail(error, DL_OVERFLOW, r, -1, "row %lld: its values are too large for float32",
+                  static_cast<long long>(r));
+  return DL_OK;
+}
+
+void to_probabilities(float *out, int64_t rows) {
+  for (int64_t i = 0; i < rows; i++) {
+    const float tail = std::exp(-std::fabs(out[i]));
+    out[i] = (out[i] >= 0 ? 1.0f : tail) / (1.0f + tail);
+  }
+}
+
+// Rows [first, last) of a batch in one thread.
+struct Part {
+  int64_t first, last;
+  int code = DL_OK;
+  dl_error error{};
+  std::thread thread{};
+};
+
+struct Parts {
+  std::vector<Part> list;
+  ~Parts() {
+    for (Part &part : list)
+      if (part.thread.joinable()) part.thread.join();
+  }
+};
+
+// A batch in parts of whole blocks, which score as they do in one thread; the first part stays in this one.
+int score_parts(const dl_engine &engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                bool probabilities, float *out, dl_error *error) try {
+  const int64_t count = std::min<int64_t>(threads, rows / kThreadRows);
+  const int64_t share = (rows / count + kBlock) / kBlock * kBlock;
+  Parts parts;
+  for (int64_t first = 0; first < rows; first += share) parts.list.push_back({first, std::min(first + share, rows)});
+  const auto work = [&](Part &part) {
+    part.code = score_part(engine, ids, values, part.first, part.last, true, out, &part.error);
+    if (!part.code && probabilities) to_probabilities(out + part.first, part.last - part.first);
+  };
+  for (size_t i = 1; i < parts.list.size(); i++) try {
+      parts.list[i].thread = std::thread(work, std::ref(parts.list[i]));
+    } catch (const std::system_error &) {  // no more threads: this one does it
+      work(parts.list[i]);
+    }
+  work(parts.list[0]);
+  for (Part &part : parts.list) {
+    if (part.thread.joinable()) part.thread.join();
+    if (part.code) {
+      if (error) *error = part.error;
+      return part.code;
+    }
+  }
+  return DL_OK;
+} catch (const std::exception &) {
+  return fail(error, DL_MEMORY, -1, -1, "out of memory");
+}
+
+}  // namespace
+
+int dl_logits(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
+              dl_error *error) {
+  return score_part(*engine, ids, values, 0, rows, rows > kSingleRows, out, error);
 }
 
 int dl_score(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
              dl_error *error) {
   if (int code = dl_logits(engine, ids, values, rows, out, error)) return code;
-  for (int64_t i = 0; i < rows; i++) {
-    const float tail = std::exp(-std::fabs(out[i]));
-    out[i] = (out[i] >= 0 ? 1.0f : tail) / (1.0f + tail);
-  }
+  to_probabilities(out, rows);
   return DL_OK;
+}
+
+int dl_score_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                     float *out, dl_error *error) {
+  if (threads < 2 || rows < 2 * kThreadRows) return dl_score(engine, ids, values, rows, out, error);
+  return score_parts(*engine, ids, values, rows, threads, true, out, error);
+}
+
+int dl_logits_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                      float *out, dl_error *error) {
+  if (threads < 2 || rows < 2 * kThreadRows) return dl_logits(engine, ids, values, rows, out, error);
+  return score_parts(*engine, ids, values, rows, threads, false, out, error);
 }
 
 const char *dl_level(const dl_engine *engine) { return engine->level->name; }

@@ -44,6 +44,15 @@ typedef struct {
   char text[512];    /* for people */
 } dl_error;
 
+/* How table rows are stored; `tables.py` writes them.
+ *   F32     width floats: dim values, the linear value, zeros
+ *   BF16    the upper 16 bits of dim + 1 floats; padded to a multiple of 16 values
+ *   INT8    dim signed bytes to be multiplied by the scale; zeros; the last 4 of a multiple of 16 bytes are the scale
+ *           and the linear value as BF16
+ *   PACKED  32-bit words from word table_index[row] on: a bit for each of dim + 1 values (32 a word, lowest bit
+ *           first), then as floats those whose bit is set */
+enum { DL_TABLE_F32 = 0, DL_TABLE_BF16 = 1, DL_TABLE_INT8 = 2, DL_TABLE_PACKED = 3 };
+
 /* A sparse matrix by rows: entries indptr[r] to indptr[r + 1] are row r's. */
 typedef struct {
   int32_t rows, columns, entries;
@@ -57,12 +66,13 @@ typedef struct {
   const float *bias; /* [unit] */
 } dl_layer;
 
-/* The structure of deeplight_jax/serving/structure.py. Everything is copied by dl_load but the table. */
+/* The structure of deeplight_jax/serving/structure.py. Everything is copied by dl_load but the table
+ * and its index. */
 typedef struct {
   int32_t numeric, categorical, dim; /* fields of each kind, values of an embedding */
   const int32_t *sizes;              /* [categorical], table rows of each categorical field */
-  const float *table;                /* [numeric + sum(sizes), width]; must outlive the engine */
-  int32_t width;                     /* a multiple of 16, at least dim + 1; best aligned to 64 bytes */
+  const void *table;                 /* numeric + sum(sizes) rows; must outlive the engine; best aligned to 64 bytes */
+  int32_t width;                     /* floats of a row: a multiple of 16, at least dim + 1 */
   float bias;
   dl_csr quadratic;                  /* [input, input], input = numeric + categorical * dim */
   int32_t all_pairs;                 /* whether FM's sum over all pairs is added */
@@ -73,6 +83,8 @@ typedef struct {
   const dl_layer *layer;             /* [layers] */
   int32_t outputs;                   /* units of the last layer */
   const float *output;               /* [outputs] */
+  int32_t table_format;              /* DL_TABLE_... */
+  const uint32_t *table_index;       /* PACKED: [rows + 1]; one zero word lies behind the last row; must outlive the engine */
 } dl_model;
 
 /* Loads a model. `level` is NULL for the best this processor has, or "avx512", "avx2", "portable".
@@ -85,6 +97,13 @@ DL_API int dl_score(const dl_engine *engine, const int32_t *ids, const float *va
                     dl_error *error);
 DL_API int dl_logits(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
                      dl_error *error);
+
+/* The same by up to `threads` threads, which are started for this call where there are 1,024 rows for each: the
+ * scores are those of one thread, bit for bit. */
+DL_API int dl_score_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                            float *out, dl_error *error);
+DL_API int dl_logits_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                             float *out, dl_error *error);
 
 /* The vector level in use. */
 DL_API const char *dl_level(const dl_engine *engine);

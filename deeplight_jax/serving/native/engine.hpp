@@ -16,7 +16,7 @@ using Memory = std::unique_ptr<void, Free>;
 // What an engine of dl_open keeps of its file; an engine of dl_load has none of it.
 struct Held {
   std::vector<std::string> names;  // of fields, numeric ones first
-  Memory table;
+  Memory table, index;
 };
 
 }  // namespace deeplight

@@ -6,6 +6,8 @@ typedef float unaligned __attribute__((vector_size(DL_BYTES), aligned(4), may_al
 typedef int32_t ints __attribute__((vector_size(DL_BYTES)));
 constexpr int kLanes = DL_BYTES / 4;
 
+#include "decode.hpp"
+
 static inline vec load(const float *p) { return *reinterpret_cast<const unaligned *>(p); }
 static inline void store(float *p, vec x) { *reinterpret_cast<unaligned *>(p) = x; }
 static inline vec relu(vec x) { return vec{} > x ? vec{} : x; }  // NaN stays NaN
@@ -43,16 +45,20 @@ static inline void transpose(vec (&x)[kLanes]) {
   if constexpr (H > 1) transpose<H / 2>(x);
 }
 
-// Asks for table rows ahead of their use, a few at a time.
+// Asks for table rows ahead of their use, a few at a time; where packed ones begin, for all of them first.
 struct Ahead {
   const Plan &m;
   const int32_t *ids;
-  int left, field;
+  int left, field = 0;
+
+  Ahead(const Plan &plan, const int32_t *next, int rows) : m(plan), ids(next), left(rows * plan.categorical) {
+    if (m.format == DL_TABLE_PACKED)
+      for (int i = 0; i < left; i++) DL_PREFETCH(m.index_of(i % m.categorical, ids[i]), 2);
+  }
 
   void some(int count) {
-    for (; count > 0 && left > 0; count--, left--) {
-      const float *row = m.table + (m.offsets[field] + *ids++) * m.width;
-      for (int i = 0; i <= m.dim; i += 16) __builtin_prefetch(row + i, 0, 2);
+    for (; count > 0 && left > 0; count--, left--, ids++) {
+      DL_PREFETCH_ROW(m, field, *ids, 2);
       if (++field == m.categorical) field = 0;
     }
   }
@@ -89,12 +95,13 @@ static void hidden(const Groups &g, const float *x, float *out, Ahead &ahead) {
 
 // Inputs z [input, row] of the block, and what table and values add to the logits.
 template <int NV>
-static void gather(const Plan &m, const int32_t *ids, const float *values, int rows, float *z, vec (&acc)[NV]) {
+static void gather(const Plan &m, const int32_t *ids, const float *values, int rows, float *decoded, float *z,
+                   vec (&acc)[NV]) {
   constexpr int kRows = NV * kLanes;
   for (int i = 0; i < m.numeric; i++) {
     float *column = z + i * kRows;
     for (int r = 0; r < kRows; r++) column[r] = values[(r < rows ? r : rows - 1) * m.numeric + i];
-    const float weight = m.table[static_cast<ptrdiff_t>(i) * m.width + m.dim];
+    const float weight = m.numeric_rows[static_cast<ptrdiff_t>(i) * m.width + m.dim];
     for (int v = 0; v < NV; v++) acc[v] += weight * load(column + v * kLanes);
   }
   for (int c = 0; c < m.categorical; c++) {
@@ -103,7 +110,9 @@ static void gather(const Plan &m, const int32_t *ids, const float *values, int r
       const float *row[kLanes];
       for (int j = 0; j < kLanes; j++) {
         const int r = v * kLanes + j;
-        row[j] = m.table + (m.offsets[c] + ids[(r < rows ? r : rows - 1) * m.categorical + c]) * m.width;
+        const int32_t id = ids[(r < rows ? r : rows - 1) * m.categorical + c];
+        row[j] = m.format == DL_TABLE_F32 ? reinterpret_cast<const float *>(m.table + (m.offsets[c] + id) * m.stride)
+                                          : decode_other(m, m.row(c, id), decoded + j * m.width);
       }
       for (int first = 0; first <= m.dim; first += kLanes) {
         vec x[kLanes];
@@ -127,7 +136,7 @@ static void pool(const Plan &m, const float *z, float *out) {
     for (int v = 0; v < NV; v++) {
       vec total{}, squares{};
       for (int i = 0; i < m.numeric; i++) {
-        const vec e = m.table[static_cast<ptrdiff_t>(i) * m.width + d] * load(z + i * kRows + v * kLanes);
+        const vec e = m.numeric_rows[static_cast<ptrdiff_t>(i) * m.width + d] * load(z + i * kRows + v * kLanes);
         total += e, squares += e * e;
       }
       for (int c = 0; c < m.categorical; c++) {
@@ -143,7 +152,7 @@ template <int NV>
 static inline vec value(const Plan &m, const float *z, int field, int d, int v) {
   constexpr int kRows = NV * kLanes;
   if (field >= m.numeric) return load(z + (m.numeric + (field - m.numeric) * m.dim + d) * kRows + v * kLanes);
-  return m.table[static_cast<ptrdiff_t>(field) * m.width + d] * load(z + field * kRows + v * kLanes);
+  return m.numeric_rows[static_cast<ptrdiff_t>(field) * m.width + d] * load(z + field * kRows + v * kLanes);
 }
 
 // <e_i, e_j> of the field pairs that the net reads, [product, row].
@@ -164,11 +173,11 @@ static void block_of(const Plan &m, float *scratch, const int32_t *ids, const fl
   constexpr int kRows = NV * kLanes;
   float *z = scratch, *pooled = z + m.inputs * kRows;
   float *products = pooled + m.dim * kRows, *one = products + m.products.size() / 2 * kRows;
-  float *other = one + (m.widest + kTogether) * kRows;
-  Ahead ahead{m, next, next_rows * m.categorical, 0};
+  float *other = one + (m.widest + kTogether) * kRows, *decoded = other + (m.widest + kTogether) * kRows;
+  Ahead ahead(m, next, next_rows);
   vec acc[NV];
   for (int v = 0; v < NV; v++) acc[v] = m.bias - vec{};
-  gather<NV>(m, ids, values, rows, z, acc);
+  gather<NV>(m, ids, values, rows, decoded, z, acc);
   for (size_t q = 0; q < m.q_row.size(); q++) {
     vec t[NV] = {};
     for (int e = m.quadratic.indptr[q]; e < m.quadratic.indptr[q + 1]; e++)
@@ -203,32 +212,50 @@ static void block(const Plan &m, float *scratch, const int32_t *ids, const float
     block_of<kBlock / kLanes>(m, scratch, ids, values, rows, next, next_rows, logits);
 }
 
-// Scalar on purpose: kChains sums at a time keep the processor's load ports busy, which its vector gathers do not.
+typedef float four __attribute__((vector_size(16)));
+typedef float four_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+
+static inline four load_four(const float *p) { return *reinterpret_cast<const four_unaligned *>(p); }
+
+// Inputs from four places, whose indices are loaded two at a time: loads are what these kernels wait for.
+static inline four pick(const float *x, const int32_t *at) {
+  uint64_t two[2];
+  std::memcpy(two, at, sizeof two);
+  for (uint64_t &both : two)
+    if (kBigEndian) both = both << 32 | both >> 32;
+  return four{x[two[0] & 0xffffffff], x[two[0] >> 32], x[two[1] & 0xffffffff], x[two[1] >> 32]};
+}
+
+// Four units beside each other in a vector whose lanes are loaded one by one, which beats the vector gathers of
+// today's processors; kChains units at a time.
 DL_SCALAR static void hidden_single(const Layer &layer, const float *x, float *out) {
   const Groups &g = layer.alone;
   const int32_t *at = g.indices.data();
   const float *weight = g.values.data(), *bias = g.bias.data();
-  for (int i = 0, count = g.count(); i < count; i++) {
-    float acc[kChains];
-    for (int u = 0; u < kChains; u++) acc[u] = bias[i * kChains + u];
+  for (int i = 0, count = g.count(); i < count; i++, bias += kChains, out += kChains) {
+    four acc[kChains / 4];
+    for (int u = 0; u < kChains / 4; u++) acc[u] = load_four(bias + 4 * u);
     for (int e = g.starts[i + 1] - g.starts[i]; e > 0; e--, at += kChains, weight += kChains)
-      for (int u = 0; u < kChains; u++) acc[u] += weight[u] * x[at[u]];
-    for (int u = 0; u < kChains; u++) out[i * kChains + u] = 0 > acc[u] ? 0 : acc[u];  // NaN stays NaN
+      for (int u = 0; u < kChains / 4; u++) acc[u] += load_four(weight + 4 * u) * pick(x, at + 4 * u);
+    for (int u = 0; u < kChains / 4; u++)
+      *reinterpret_cast<four_unaligned *>(out + 4 * u) = four{} > acc[u] ? four{} : acc[u];  // NaN stays NaN
   }
-  for (int u = 0; u < kLanes; u++) out[g.count() * kChains + u] = 0;  // what whole vectors of outputs read
+  for (int u = 0; u < kLanes; u++) out[u] = 0;  // what whole vectors of outputs read
 }
 
 // Pairs and crosses of a single row, whose embeddings stand `width` apart with zeros behind their values.
 static float single_pairs(const Plan &m, const float *z, vec &acc) {
   float rest = 0;
+  vec sums[4] = {};  // one alone would wait for itself
   for (size_t p = 0; p < m.pairs.size() / 2; p++)
     for (int i = 0; i < m.dim; i += kLanes)
-      acc += load(&m.pair_values[p * m.width + i]) * load(z + m.single_field(m.pairs[2 * p]) + i) *
-             load(z + m.single_field(m.pairs[2 * p + 1]) + i);
+      sums[p % 4] += load(&m.pair_values[p * m.width + i]) * load(z + m.single_field(m.pairs[2 * p]) + i) *
+                     load(z + m.single_field(m.pairs[2 * p + 1]) + i);
   for (size_t c = 0; c < m.crossed.size() / 2; c++)
     for (int i = 0; i < m.dim; i += kLanes)
-      acc += z[m.crossed[2 * c]] * load(&m.crossed_values[c * m.width + i]) *
-             load(z + m.single_field(m.crossed[2 * c + 1]) + i);
+      sums[c % 4] += z[m.crossed[2 * c]] * load(&m.crossed_values[c * m.width + i]) *
+                     load(z + m.single_field(m.crossed[2 * c + 1]) + i);
+  acc += sums[0] + sums[1] + (sums[2] + sums[3]);
   for (size_t q = 0; q < m.rest_row.size(); q++)
     for (int e = m.rest.indptr[q]; e < m.rest.indptr[q + 1]; e++)
       rest += z[m.rest_row[q]] * m.rest.values[e] * z[m.rest.indices[e]];
@@ -239,7 +266,7 @@ static void pool_single(const Plan &m, const float *z, float *out) {
   for (int i = 0; i < m.width; i += kLanes) {
     vec total{}, squares{};
     for (int f = 0; f < m.numeric; f++) {
-      const vec e = only(z[f] * load(m.table + static_cast<ptrdiff_t>(f) * m.width + i), &m.embedding_mask[i]);
+      const vec e = only(z[f] * load(&m.numeric_rows[static_cast<ptrdiff_t>(f) * m.width + i]), &m.embedding_mask[i]);
       total += e, squares += e * e;
     }
     for (int c = 0; c < m.categorical; c++) {
@@ -252,21 +279,27 @@ static void pool_single(const Plan &m, const float *z, float *out) {
 
 static void single(const Plan &m, float *scratch, const int32_t *ids, const float *values, float *logit) {
   if (m.net_input == DL_NET_PRODUCTS) return block(m, scratch, ids, values, 1, ids, 0, logit);
-  Ahead{m, ids, m.categorical, 0}.some(m.categorical);
   float *z = scratch, *pooled = z + m.single_field(m.categorical), *one = pooled + m.width;
   float *other = one + m.widest + kSlack, total = m.bias;
+  if (m.format == DL_TABLE_PACKED)
+    for (int c = 0; c < m.categorical; c++) DL_PREFETCH_ROW(m, c, ids[c], 3);
   for (int i = 0; i < m.numeric; i++) {
     z[i] = values[i];
-    total += values[i] * m.table[static_cast<ptrdiff_t>(i) * m.width + m.dim];
+    total += values[i] * m.numeric_rows[static_cast<ptrdiff_t>(i) * m.width + m.dim];
   }
   vec acc{};
   for (int c = 0; c < m.categorical; c++) {
-    const float *row = m.table + (m.offsets[c] + ids[c]) * m.width;
-    for (int i = 0; i < m.width; i += kLanes) {
-      const vec x = load(row + i);
-      store(z + m.single_field(c) + i, only(x, &m.embedding_mask[i]));
-      acc += only(x, &m.linear_mask[i]);
+    const char *place = m.row(c, ids[c]);
+    float *own = z + m.single_field(c);
+    if (m.format != DL_TABLE_F32) {  // to where it is read: what was stored value by value is slow to read at once
+      decode_other(m, place, own);
+      total += own[m.dim];
+      own[m.dim] = 0;
+      continue;
     }
+    const float *row = reinterpret_cast<const float *>(place);
+    total += row[m.dim];
+    for (int i = 0; i < m.width; i += kLanes) store(own + i, only(load(row + i), &m.embedding_mask[i]));
   }
   total += single_pairs(m, z, acc);
   if (m.all_pairs || m.net_input == DL_NET_POOLED) pool_single(m, z, pooled);

@@ -1,6 +1,7 @@
 // The kernels for vectors of 512 bits.
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "deeplight.h"

@@ -1,6 +1,7 @@
 // The kernels for vectors of 128 bits: SSE2, NEON or whatever the compiler makes of them.
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "deeplight.h"

@@ -3,7 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
+
+#include "deeplight.h"
 
 #if defined(__clang__)
 #define DL_SCALAR
@@ -11,12 +14,29 @@
 #define DL_SCALAR __attribute__((optimize("no-tree-vectorize", "no-tree-slp-vectorize")))
 #endif
 
+// Asks for memory ahead of its use: 3, to the first cache, which a block's rows do not fit; 2, to the second. Macros,
+// for gcc takes a function that does nothing else to have no effect, and drops its calls.
+#define DL_PREFETCH(place, near) __builtin_prefetch(place, 0, near)
+#define DL_PREFETCH_ROW(plan, c, id, near)                                                        \
+  do {                                                                                            \
+    const char *place = (plan).row(c, id);                                                        \
+    for (int64_t byte = 0; byte < (plan).row_bytes(); byte += 64) DL_PREFETCH(place + byte, near); \
+    if ((plan).format == DL_TABLE_PACKED) DL_PREFETCH(place + (plan).row_bytes() - 1, near);      \
+  } while (0)
+
 namespace deeplight {
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+constexpr bool kBigEndian = true;
+#else
+constexpr bool kBigEndian = false;
+#endif
 
 constexpr int kBlock = 32;      // rows of a block, its activations [unit, row]
 constexpr int kTogether = 4;    // units that a block's kernel sums up together
-constexpr int kChains = 4;     // the same of a single row's kernel
+constexpr int kChains = 8;      // the same of a single row's kernel
 constexpr int kSlack = 32;      // floats behind a single row's activations: a group and a vector
+constexpr int kThreadRows = 1024;  // a thread is not worth starting for fewer
 constexpr int kSingleRows = 3;  // up to so many rows are scored one by one
 
 // A sparse matrix by rows.
@@ -44,7 +64,11 @@ struct Plan {
   int numeric = 0, categorical = 0, dim = 0, width = 0, inputs = 0, net_input = 0, net_inputs = 0;
   bool all_pairs = false;
   float bias = 0;
-  const float *table = nullptr;
+  int format = DL_TABLE_F32;
+  const char *table = nullptr;        // rows of `stride` bytes; packed ones begin at 4 * index[row]
+  const uint32_t *index = nullptr;
+  int64_t stride = 0;
+  std::vector<float> numeric_rows;  // [numeric, width], rows of the numeric fields as floats
   std::vector<int32_t> sizes;
   std::vector<int64_t> offsets;  // first table row of each categorical field
 
@@ -52,7 +76,7 @@ struct Plan {
   std::vector<Layer> layers;
   std::vector<float> output;  // padded with zeros to a multiple of 16
   int widest = 0;             // units of the widest layer
-  std::vector<int32_t> embedding_mask, linear_mask;  // [width], all bits of the lanes wanted
+  std::vector<int32_t> embedding_mask;  // [width], all bits of the first dim lanes
 
   // z' Q z by rows for blocks; q_row names the input that scales each.
   Rows quadratic;
@@ -71,7 +95,23 @@ struct Plan {
   }
 
   size_t scratch_floats() const;
+
+  const char *row_at(int64_t at) const {
+    return table + (format == DL_TABLE_PACKED ? 4 * static_cast<int64_t>(index[at]) : at * stride);
+  }
+  const char *row(int c, int32_t id) const { return row_at(offsets[c] + id); }
+  const uint32_t *index_of(int c, int32_t id) const { return index + offsets[c] + id; }
+  // Bytes of a row, of a packed one at most.
+  int64_t row_bytes() const {
+    const int64_t values = 4 * (static_cast<int64_t>(dim) + 1);
+    return format == DL_TABLE_F32 ? values : format == DL_TABLE_PACKED ? values + 4 * (dim / 32 + 1) : stride;
+  }
 };
+
+struct Bad { std::string what; };  // a model that points outside itself
+
+void check(const dl_model &);  // throws Bad
+Plan make_plan(const dl_model &);  // of a checked model
 
 // A vector level. `rows` is at most kBlock for `block`; `next` are the ids of the rows scored after these.
 struct Level {

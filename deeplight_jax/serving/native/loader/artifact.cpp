@@ -139,7 +139,7 @@ dl_engine *load(Source &source, const char *level, dl_error &error) {
   Structure structure;
   read_structure(*about, arrays, structure);
   dl_engine *engine = dl_load(&structure.model, level, &error);
-  if (engine) engine->held = {std::move(structure.names), std::move(arrays["table"].data)};
+  if (engine) engine->held = {std::move(structure.names), std::move(arrays["table"].data), std::move(arrays["table_index"].data)};
   return engine;
 }
 

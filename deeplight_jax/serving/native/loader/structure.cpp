@@ -11,7 +11,40 @@ namespace {
 
 using json::Value;
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-constexpr int64_t kRowFloats = 16;  // a table row is a multiple of this
+
+const Loaded &array(const Arrays &arrays, const std::string &name) {
+  const auto found = arrays.find(name);
+  if (found == arrays.end()) damaged("its description is not whole (no array " + name + ")");
+  return found->second;
+}
+
+}  // namespace
+
+int64_t length(const Arrays &arrays, const std::string &name) {
+  const std::vector<int64_t> &shape = array(arrays, name).about.shape;
+  if (shape.empty() || shape[0] > kMost) damaged("its array " + name + " is empty or not one row of numbers");
+  return shape[0];
+}
+
+const void *expect(const Arrays &arrays, const std::string &name, const char *dtype, const std::vector<int64_t> &shape) {
+  const Loaded &found = array(arrays, name);
+  if (found.about.dtype != dtype || found.about.shape != shape)
+    damaged("its array " + name + " is " + found.about.dtype + text_of(found.about.shape) + ", not " + dtype +
+            text_of(shape));
+  return found.data.get();
+}
+
+const float *floats(const Arrays &arrays, const std::string &name, const std::vector<int64_t> &shape) {
+  const auto *out = static_cast<const float *>(expect(arrays, name, "F32", shape));
+  int64_t values = 1;
+  for (int64_t axis : shape) values *= axis;
+  bool finite = true;
+  for (int64_t i = 0; i < values; i++) finite &= std::fabs(out[i]) <= std::numeric_limits<float>::max();
+  if (!finite) damaged("its array " + name + " holds a value that is not finite");
+  return out;
+}
+
+namespace {
 
 const Value &member(const Value &object, const char *key, Value::Kind kind) {
   const Value *found = object.find(key);
@@ -56,39 +89,8 @@ int32_t net_input(const Value &about) {
   return static_cast<int32_t>(found - std::begin(names));
 }
 
-const Loaded &array(const Arrays &arrays, const std::string &name) {
-  const auto found = arrays.find(name);
-  if (found == arrays.end()) damaged("its description is not whole (no array " + name + ")");
-  return found->second;
-}
-
-// An array's first axis, where the others say nothing of it.
-int64_t length(const Arrays &arrays, const std::string &name) {
-  const std::vector<int64_t> &shape = array(arrays, name).about.shape;
-  if (shape.empty() || shape[0] > kMost) damaged("its array " + name + " is empty or not one row of numbers");
-  return shape[0];
-}
-
-const void *expect(const Arrays &arrays, const std::string &name, const char *dtype, const std::vector<int64_t> &shape) {
-  const Loaded &found = array(arrays, name);
-  if (found.about.dtype != dtype || found.about.shape != shape)
-    damaged("its array " + name + " is " + found.about.dtype + text_of(found.about.shape) + ", not " + dtype +
-            text_of(shape));
-  return found.data.get();
-}
-
 const int32_t *ints(const Arrays &arrays, const std::string &name, const std::vector<int64_t> &shape) {
   return static_cast<const int32_t *>(expect(arrays, name, "I32", shape));
-}
-
-const float *floats(const Arrays &arrays, const std::string &name, const std::vector<int64_t> &shape) {
-  const auto *out = static_cast<const float *>(expect(arrays, name, "F32", shape));
-  int64_t values = 1;
-  for (int64_t axis : shape) values *= axis;
-  bool finite = true;
-  for (int64_t i = 0; i < values; i++) finite &= std::fabs(out[i]) <= std::numeric_limits<float>::max();
-  if (!finite) damaged("its array " + name + " holds a value that is not finite");
-  return out;
 }
 
 dl_csr read_csr(const Arrays &arrays, const std::string &name, int64_t rows, int64_t columns) {
@@ -123,8 +125,7 @@ void read_structure(const Value &about, const Arrays &arrays, Structure &out) {
   model.net_input = net_input(about);
   int64_t rows = model.numeric;
   for (int32_t size : out.sizes) rows += size;
-  const int64_t width = (model.dim + kRowFloats) / kRowFloats * kRowFloats;  // dim values and the linear one
-  model.table = floats(arrays, "table", {rows, width}), model.width = static_cast<int32_t>(width);
+  read_table(about, arrays, rows, model);
   model.bias = *floats(arrays, "bias", {1});
   read_products(arrays, model);
   const int64_t inputs = model.numeric + int64_t{model.categorical} * model.dim;
