@@ -9,7 +9,7 @@
 #include "rows.hpp"
 
 static constexpr int kThreads = 4;
-static constexpr int64_t kSizes[] = {1, 2, 3, 4, 31, 32, 33, 100, 1000};
+static constexpr int64_t kSizes[] = {1, 2, 3, 4, 31, 32, 33, 100, 1000, 4096};
 
 struct Batch {
   RandomRows rows;
@@ -20,7 +20,10 @@ struct Batch {
 static bool same(const dl_engine *engine, const Batch &batch) {
   std::vector<float> found(batch.wanted.size());
   dl_error error;
-  return dl_score(engine, batch.rows.ids.data(), batch.rows.values.data(), batch.count, found.data(), &error) == DL_OK &&
+  const auto *ids = batch.rows.ids.data();
+  const auto *values = batch.rows.values.data();
+  const int threads = batch.count > 2000 ? 3 : 1;  // whose own threads share the engine, too
+  return dl_score_threads(engine, ids, values, batch.count, threads, found.data(), &error) == DL_OK &&
          !std::memcmp(found.data(), batch.wanted.data(), found.size() * sizeof(float));
 }
 
