@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format native lock clean
+.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,20 @@ format: $(READY) ## rewrite the sources as ruff likes them
 
 native: $(READY) ## the C++ engine, built again in place
 	$(BIN)/python setup.py --quiet build_ext --inplace --force
+
+lib: ## libdeeplight.so, libdeeplight.a and deeplight.h into build/native; needs a C++ compiler alone
+	$(MAKE) -s -C deeplight_jax/serving/native
+
+sanitize: $(READY) ## the engine's and the loader's tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	PYTHON=$(CURDIR)/$(BIN)/python tests/native/sanitize
+
+tsan: $(READY) ## threads that share an engine, under ThreadSanitizer
+	PYTHON=$(CURDIR)/$(BIN)/python tests/native/tsan
+
+SECONDS ?= 60
+SEED ?= 1
+fuzz: $(READY) ## fuzz the loader of artifacts for SECONDS=60 from SEED=1 (libFuzzer, or g++ and a driver of our own)
+	PYTHON=$(CURDIR)/$(BIN)/python tests/fuzz/run $(SECONDS) $(SEED)
 
 lock: $(READY) ## resolve requirements.lock anew (every platform, Python 3.11-3.13, hashes, no hosts)
 	$(BIN)/python -m pip install --quiet uv

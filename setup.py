@@ -1,5 +1,6 @@
 """The native engine as an optional extension: where it cannot be compiled, scoring falls back to NumPy."""
 
+import os
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -13,7 +14,7 @@ setup(
             "deeplight_jax.serving.native._deeplight",
             sources=sorted(path.as_posix() for path in NATIVE.glob("*.cpp")),
             depends=sorted(path.as_posix() for path in NATIVE.glob("*.h*")),
-            extra_compile_args=FLAGS,
+            extra_compile_args=FLAGS + os.environ.get("DEEPLIGHT_CFLAGS", "").split(),  # the sanitizers'
             extra_link_args=["-pthread"],
             language="c++",
             py_limited_api=True,

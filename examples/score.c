@@ -1,59 +1,91 @@
-/* Scores rows by the native engine from C, without Python.
+/* Scores rows by an artifact, without Python: what `deeplight export` wrote, and rows as text.
  *
- *   c++ -std=c++17 -O3 -ffp-contract=fast -c deeplight_jax/serving/native/{deeplight,plan,level_*}.cpp
- *   cc -I deeplight_jax/serving/native -c examples/score.c && c++ *.o -o score && ./score
+ *   make lib
+ *   cc -I build/native examples/score.c build/native/libdeeplight.a -lstdc++ -lm -pthread -o score
+ *   ./score model.safetensors < rows.txt
  *
- * The model is an FwFM of a numeric field x and two categorical ones a (2 rows) and b (3 rows), k = 2, with a
- * net of one hidden unit. An artifact's arrays are laid out the same way.
+ * A line is a row: the values of the numeric fields, then the ids of the categorical ones, with blanks between
+ * them; 0 is a missing value and an unknown id. `./score model.safetensors --fields` lists the fields in that order.
  */
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "deeplight.h"
 
-/* a table row: 2 values, the linear value, zeros up to 16 floats */
-static const float table[6][16] = {
-    {0.0f, 0.0f, 0.5f},                                              /* x */
-    {1.0f, -1.0f, 0.1f}, {0.5f, 2.0f, 0.2f},                         /* a */
-    {1.0f, 1.0f, 0.0f},  {-1.0f, 0.5f, 0.3f}, {2.0f, 0.0f, -0.4f},   /* b */
-};
-static const int32_t sizes[2] = {2, 3};
-/* inputs: x, a0, a1, b0, b1; the pair (a, b) weighs 0.5 */
-static const int32_t q_indptr[6] = {0, 0, 1, 2, 2, 2}, q_indices[2] = {3, 4};
-static const float q_values[2] = {0.5f, 0.5f};
-/* relu(2 x - a1 + 0.25) enters the logit with weight -1 */
-static const int32_t w_indptr[2] = {0, 2}, w_indices[2] = {0, 2};
-static const float w_values[2] = {2.0f, -1.0f}, w_bias[1] = {0.25f}, output[1] = {-1.0f};
+enum { BLOCK_ROWS = 1024, LINE_BYTES = 1 << 20 };
 
-int main(void) {
-  const dl_layer layer = {{1, 5, 2, w_indptr, w_indices, w_values}, w_bias};
-  dl_model model = {0};
-  model.numeric = 1, model.categorical = 2, model.dim = 2, model.width = 16;
-  model.sizes = sizes, model.table = &table[0][0], model.bias = -0.5f;
-  model.quadratic = (dl_csr){5, 5, 2, q_indptr, q_indices, q_values};
-  model.net_input = DL_NET_INPUTS, model.layers = 1, model.layer = &layer;
-  model.outputs = 1, model.output = output;
+static int fail(const char *what) {
+  fprintf(stderr, "score: %s\n", what);
+  return 1;
+}
 
+static void print_fields(const dl_engine *engine) {
+  for (int32_t i = 0; i < dl_field_count(engine); i++)
+    printf("%s\t%s\t%d\n", dl_field_name(engine, i), i < dl_numeric(engine) ? "numeric" : "categorical",
+           (int)dl_field_size(engine, i));
+}
+
+/* One line into a row; 0 unless it holds as many numbers as there are fields. */
+static int read_row(char *line, int numeric, int categorical, float *values, int32_t *ids) {
+  char *next = line, *end;
+  for (int i = 0; i < numeric + categorical; i++, next = end) {
+    errno = 0;
+    if (i < numeric) {
+      values[i] = strtof(next, &end);
+    } else {
+      const long id = strtol(next, &end, 10);
+      if (errno || id < INT32_MIN || id > INT32_MAX) return 0;
+      ids[i - numeric] = (int32_t)id;
+    }
+    if (end == next) return 0;
+  }
+  return next[strspn(next, " \t\r\n")] == '\0';
+}
+
+static int score_block(const dl_engine *engine, const int32_t *ids, const float *values, long first, int rows) {
+  float scores[BLOCK_ROWS];
   dl_error error;
-  dl_engine *engine = dl_load(&model, NULL, &error);
-  if (!engine) {
-    fprintf(stderr, "%s\n", error.text);
+  if (dl_score(engine, ids, values, rows, scores, &error)) {
+    fprintf(stderr, "score: in the %d lines from line %ld: %s\n", rows, first + 1, error.text);
     return 1;
   }
-  enum { ROWS = 40 }; /* more than a block */
-  int32_t ids[ROWS][2];
-  float values[ROWS][1], logits[ROWS], scores[ROWS];
-  for (int r = 0; r < ROWS; r++) ids[r][0] = r % 2, ids[r][1] = r % 3, values[r][0] = 0.25f * (float)(r % 5);
-  if (dl_logits(engine, &ids[0][0], &values[0][0], ROWS, logits, &error) ||
-      dl_score(engine, &ids[0][0], &values[0][0], ROWS, scores, &error)) {
-    fprintf(stderr, "%s\n", error.text);
-    return 1;
-  }
-  for (int r = 0; r < ROWS; r++) printf("%.7g %.7g\n", logits[r], scores[r]);
-
-  ids[7][1] = 3; /* outside field b */
-  printf("%d %s\n", dl_score(engine, &ids[0][0], &values[0][0], ROWS, scores, &error), error.text);
-  model.quadratic.columns = 4;
-  printf("%s %s\n", dl_load(&model, NULL, &error) ? "loaded" : "refused:", error.text);
-  dl_free(engine);
+  for (int r = 0; r < rows; r++) printf("%.9g\n", scores[r]);
   return 0;
+}
+
+static int score_lines(const dl_engine *engine, FILE *file, char *line, int32_t *ids, float *values) {
+  const int numeric = dl_numeric(engine), categorical = dl_categorical(engine);
+  long lines = 0;
+  int rows = 0;
+  for (; fgets(line, LINE_BYTES, file); lines++) {
+    if (!read_row(line, numeric, categorical, values + (size_t)rows * numeric, ids + (size_t)rows * categorical)) {
+      fprintf(stderr, "score: line %ld does not hold %d values and %d ids\n", lines + 1, numeric, categorical);
+      return 1;
+    }
+    if (++rows < BLOCK_ROWS) continue;
+    if (score_block(engine, ids, values, lines + 1 - rows, rows)) return 1;
+    rows = 0;
+  }
+  return score_block(engine, ids, values, lines - rows, rows);
+}
+
+int main(int count, char **arguments) {
+  if (count < 2) return fail("usage: score MODEL.safetensors [--fields] < rows");
+  dl_error error;
+  dl_engine *engine = dl_open(arguments[1], NULL, &error);
+  if (!engine) return fail(error.text);
+  int status = 0;
+  if (count > 2 && !strcmp(arguments[2], "--fields")) {
+    print_fields(engine);
+  } else {
+    char *line = malloc(LINE_BYTES);
+    int32_t *ids = malloc(sizeof *ids * BLOCK_ROWS * ((size_t)dl_categorical(engine) + 1));
+    float *values = malloc(sizeof *values * BLOCK_ROWS * ((size_t)dl_numeric(engine) + 1));
+    status = line && ids && values ? score_lines(engine, stdin, line, ids, values) : fail("out of memory");
+    free(line), free(ids), free(values);
+  }
+  dl_free(engine); /* no thread may be scoring any more */
+  return status;
 }

@@ -1,6 +1,11 @@
 """A pruned run on raw rows with vocabularies, trained once through the command line, and its artifact."""
 
+import os
+import shutil
+import subprocess
+
 import pytest
+from c_library import ROOT, SANITIZE, Library, build
 from small_run import raw_rows, trained
 
 from deeplight_jax.cli import main
@@ -24,3 +29,30 @@ def exported(run):
     path = run.parent / "model.safetensors"
     assert main(["export", "--run", str(run), "--out", str(path)]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def native_build():
+    """libdeeplight's directory; `make sanitize` names another, where it lies built with the sanitizers."""
+    if not all(map(shutil.which, ("make", "cc", "c++"))):
+        pytest.skip("no make or no C and C++ compiler")
+    return build(ROOT / os.environ.get("DEEPLIGHT_TEST_BUILD", "build/tests"))
+
+
+@pytest.fixture(scope="session")
+def library(native_build):
+    return Library(native_build / "libdeeplight.so")
+
+
+@pytest.fixture(scope="session")
+def sanitized(native_build, tmp_path_factory):
+    """The library's directory and the flags it was built with: the sanitizers', where they are installed."""
+    if "DEEPLIGHT_TEST_BUILD" in os.environ:
+        return native_build, SANITIZE.split()
+    folder = tmp_path_factory.mktemp("try")
+    (folder / "try.cpp").write_text("int main() { return 0; }\n")
+    trial = ["c++", *SANITIZE.split(), "try.cpp", "-o", "try"]
+    if subprocess.run(trial, cwd=folder, check=False, capture_output=True).returncode:
+        return native_build, []
+    out = build(ROOT / "build/tests-sanitized", f"SANITIZE={SANITIZE}", "OPTIMIZE=-O1")
+    return out, SANITIZE.split()

@@ -1,14 +1,13 @@
 """The native engine scores as NumPy does, at every vector level, alone, in blocks and from C."""
 
 import math
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+from c_library import ROOT, built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from levels import NATIVE_LEVELS
@@ -21,12 +20,8 @@ from deeplight_jax.serving.artifact import Artifact
 from deeplight_jax.serving.compact import compact
 from deeplight_jax.serving.engine import build
 
-SOURCES = Path(native.__file__).parent
-EXAMPLE = Path(__file__).parents[2] / "examples/score.c"
+MODEL = ROOT / "tests/native/in_memory.c"
 needs_native = pytest.mark.skipif(not native.available(), reason="the native engine was not built")
-needs_compiler = pytest.mark.skipif(
-    not (shutil.which("cc") and shutil.which("c++")), reason="no C and C++ compiler"
-)
 SHARES = st.sampled_from([0.0, 0.1, 0.5, 1.0])
 
 
@@ -188,30 +183,13 @@ def test_without_the_engine_numpy_scores_and_says_so_once(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    """The example program's output lines, built with the sanitizers where they are installed."""
-    folder = tmp_path_factory.mktemp("example")
-    sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover"]
-    (folder / "try.c").write_text("int main(void) { return 0; }\n")
-    works = subprocess.run(
-        ["cc", *sanitize, "try.c", "-o", "try"], cwd=folder, check=False, capture_output=True
-    )
-    flags = sanitize if works.returncode == 0 else []
-    units = [str(p) for p in SOURCES.glob("*.cpp") if p.name != "module.cpp"]
-    include = ["-I", str(SOURCES)]
-    for command in (
-        ["cc", "-std=c11", "-Wall", "-Werror", *flags, *include, "-c", str(EXAMPLE), "-o", "score.o"],
-        ["c++", "-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", *flags, "-c", *units],
-        ["c++", *flags, *[f"{Path(u).stem}.o" for u in units], "score.o", "-o", "score"],
-    ):
-        built = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
-        assert built.returncode == 0, built.stderr
-    ran = subprocess.run([str(folder / "score")], check=False, capture_output=True, text=True)
+def example(sanitized):
+    """The output lines of a program that hands a model over in memory."""
+    ran = subprocess.run([built(sanitized, MODEL, "-std=c11")], check=False, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()
 
 
-@needs_compiler
 def test_a_c_program_scores_without_python(example):
     a, b = [(1, -1, 0.1), (0.5, 2, 0.2)], [(1, 1, 0), (-1, 0.5, 0.3), (2, 0, -0.4)]
     for r in range(40):
@@ -222,7 +200,6 @@ def test_a_c_program_scores_without_python(example):
         assert found == pytest.approx([logit, 1 / (1 + math.exp(-logit))], abs=1e-6)
 
 
-@needs_compiler
 def test_the_c_interface_words_its_errors(example):
     assert example[40] == "4 row 7: id 3 of categorical field 1 is outside 0 to 2"
     assert example[41] == "refused: the model is damaged: quadratic points outside itself"

@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-#include "plan.hpp"
+#include "engine.hpp"
 
 namespace deeplight {
 namespace {
@@ -99,12 +99,6 @@ bool fetch_row(const Plan &m, const int32_t *ids, const float *values) {
 }  // namespace deeplight
 
 using namespace deeplight;
-
-struct dl_engine {
-  Plan plan;
-  const Level *level;
-  size_t scratch;
-};
 
 dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error) try {
   fail(error, DL_OK, -1, -1, "");

@@ -12,6 +12,14 @@
 extern "C" {
 #endif
 
+#ifndef DL_API
+#ifdef DL_SHARED /* a library is being built of which others see these functions alone */
+#define DL_API __attribute__((visibility("default")))
+#else
+#define DL_API
+#endif
+#endif
+
 typedef struct dl_engine dl_engine;
 
 enum {
@@ -21,7 +29,10 @@ enum {
   DL_MEMORY = 3,
   DL_ID = 4,       /* an id is outside its field */
   DL_VALUE = 5,    /* a value is NaN or infinite */
-  DL_OVERFLOW = 6  /* values so large that a logit is not a number */
+  DL_OVERFLOW = 6, /* values so large that a logit is not a number */
+  DL_FILE = 7,     /* dl_open: no such file, or it cannot be read */
+  DL_DAMAGED = 8,  /* dl_open: truncated, changed, or no artifact of ours */
+  DL_FORMAT = 9    /* dl_open: whole, but of a format or kind that this library does not read */
 };
 
 enum { DL_NET_NONE = 0, DL_NET_INPUTS = 1, DL_NET_POOLED = 2, DL_NET_PRODUCTS = 3 };
@@ -30,7 +41,7 @@ typedef struct {
   int code;          /* DL_OK or what is wrong */
   int64_t row;       /* of the batch, -1 if none is to blame */
   int32_t field;     /* column of ids (DL_ID) or of values (DL_VALUE), else -1 */
-  char text[192];    /* for people */
+  char text[512];    /* for people */
 } dl_error;
 
 /* How table rows are stored; `tables.py` writes them.
@@ -78,26 +89,43 @@ typedef struct {
 
 /* Loads a model. `level` is NULL for the best this processor has, or "avx512", "avx2", "portable".
  * Returns NULL and fills `error` on failure. */
-dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error);
+DL_API dl_engine *dl_load(const dl_model *model, const char *level, dl_error *error);
 
 /* Scores rows: ids [rows, categorical], values [rows, numeric] in C order, to out [rows]: probabilities, or
  * logits. Returns DL_OK or fills `error`; `out` is then undefined. */
-int dl_score(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
-             dl_error *error);
-int dl_logits(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
-              dl_error *error);
+DL_API int dl_score(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
+                    dl_error *error);
+DL_API int dl_logits(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, float *out,
+                     dl_error *error);
 
 /* The same by up to `threads` threads, which are started for this call where there are 1,024 rows for each: the
  * scores are those of one thread, bit for bit. */
-int dl_score_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
-                     float *out, dl_error *error);
-int dl_logits_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
-                      float *out, dl_error *error);
+DL_API int dl_score_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                            float *out, dl_error *error);
+DL_API int dl_logits_threads(const dl_engine *engine, const int32_t *ids, const float *values, int64_t rows, int threads,
+                             float *out, dl_error *error);
 
 /* The vector level in use. */
-const char *dl_level(const dl_engine *engine);
+DL_API const char *dl_level(const dl_engine *engine);
 
-void dl_free(dl_engine *engine);
+DL_API void dl_free(dl_engine *engine);
+
+/* Of libdeeplight alone (`make lib`): reads what `deeplight export` wrote, checks all of it (sizes, SHA-256s,
+ * structure) and loads it; the engine owns its memory, about the file's size. `level` as for dl_load. Returns
+ * NULL and fills `error`, whose text names the file and what to do, on failure. */
+DL_API dl_engine *dl_open(const char *path, const char *level, dl_error *error);
+
+/* The same of a file's bytes, which are copied. */
+DL_API dl_engine *dl_open_memory(const void *data, size_t size, const char *level, dl_error *error);
+
+/* Fields: numeric ones first, in the order of `values`, then categorical ones in the order of `ids`. A field's
+ * name is NULL for an engine of dl_load; its size counts the ids that it knows, 1 for a numeric field. Of a
+ * field that is not there the name is NULL and the size 0. */
+DL_API int32_t dl_numeric(const dl_engine *engine);
+DL_API int32_t dl_categorical(const dl_engine *engine);
+DL_API int32_t dl_field_count(const dl_engine *engine);
+DL_API const char *dl_field_name(const dl_engine *engine, int32_t field);
+DL_API int32_t dl_field_size(const dl_engine *engine, int32_t field);
 
 #ifdef __cplusplus
 }
