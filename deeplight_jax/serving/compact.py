@@ -59,9 +59,7 @@ def compact(model: Mapping[str, Any], schema: Schema, params: Mapping[str, Any])
     arrays = _finite(params)
     table = arrays["embedding"]["table"] if "embedding" in arrays else np.zeros((schema.num_rows, 0))
     live = _live_values(schema, table)
-    net_input = _NET_INPUT[name]
-    if name == "nfm" and model["nfm_pooling"] == "pairwise":
-        net_input = "products"
+    net_input = net_input_of(model)
     net, products = _net(schema, table, live, arrays.get("deep"), net_input)
     net, constant = live_units(net)
     width = len(net.kernels[-1])
@@ -80,6 +78,12 @@ def compact(model: Mapping[str, Any], schema: Schema, params: Mapping[str, Any])
         layers=tuple(Layer(sparse(k.T), b.astype(np.float32)) for k, b in hidden) if width else (),
         output=net.kernels[-1][:, 0].astype(np.float32),
     )
+
+
+def net_input_of(model: Mapping[str, Any]) -> NetInput:
+    """What the net of a model that has a compact form reads; "none": it has no net."""
+    pairwise = model["name"] == "nfm" and model["nfm_pooling"] == "pairwise"
+    return "products" if pairwise else _NET_INPUT[str(model["name"])]
 
 
 def live_units(net: _Net) -> tuple[_Net, float]:
