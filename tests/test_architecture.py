@@ -12,6 +12,7 @@ ORDER = [
     "cli",
     "cli_masks",
     "cli_serving",
+    "cli_sweep",
     "quickstart",
     "reporting",
     "sweeping",
