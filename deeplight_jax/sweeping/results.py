@@ -23,8 +23,8 @@ def rows(directory: Path) -> list[Row]:
 
     Returns:
       `name`, `state` ("done", "failed" or "open"), the keys that vary, `valid_*` and `test_*` metrics (test
-      of chosen members alone), `rate_*` by component, counts, `p50_us`, `p99_us`, `rows_per_s` (of the largest
-      batch measured), `engine_bytes`, `load_ms`, `seconds` and `error`; None where there is nothing.
+      of chosen members alone), `rate_*` by component, counts, `p50_us`, `p99_us`, `rows_per_s` (of the
+      largest batch measured), `engine_bytes`, `load_ms`, `seconds` and `error`; None where there is nothing.
     """
     return [_row(directory, member) for member in ledger.read_sweep(directory)["members"]]
 
