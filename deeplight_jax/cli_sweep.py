@@ -35,6 +35,10 @@ def add_sweep(commands: Any, out: Console, err: Console) -> None:
     best.add_argument("--max-latency-us", type=float, metavar="X", help="p50 of one row, as measured")
     best.add_argument("--max-bytes", type=float, metavar="X", help="memory of the engine, table included")
     best.add_argument("--metric", default="log_loss", choices=("log_loss", "roc_auc"))
+    best.add_argument(
+        "--search", type=int, default=0, metavar="N", help="first add up to N members around the front"
+    )
+    _add_options(best)
     best.add_argument("--json", action="store_true", help="print JSON instead of a table")
     best.set_defaults(run=partial(_best, out, err))
 
@@ -114,6 +118,13 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
     from deeplight_jax.sweeping.results import rows
 
     budget = Budget(arguments.max_latency_us, arguments.max_bytes)
+    if arguments.search:
+        from deeplight_jax.reporting.progress import progress_bars
+        from deeplight_jax.sweeping.search import search
+
+        with progress_bars(err) as advance:
+            options = _options(arguments)
+            search(arguments.sweep, arguments.search, budget, arguments.metric, options, advance)
     found = choose(arguments.sweep, budget, arguments.metric)
     name = found.row["name"]
     out_file = arguments.sweep / "pareto.png"

@@ -41,7 +41,7 @@ def members_table(
     title: str, rows: Sequence[Mapping[str, Any]], chosen: str = "", tested: bool = False
 ) -> Table:
     """A row a member: its keys and its figures; the chosen one is marked."""
-    keys = [k for k in (rows[0] if rows else {}) if "." in k or k == "seed"]
+    keys = [*dict.fromkeys(k for row in rows for k in row if "." in k or k == "seed")]
     keys = [k for k in keys if len({repr(row.get(k)) for row in rows}) > 1]
     figures = (*_FIGURES, *(_TEST if tested else ()))
     table = Table(title=title, title_justify="left")

@@ -167,7 +167,9 @@ def status(directory: Path) -> Status:
     busy = set(left_over) - failed.keys()
     running = {n: (p["step"], p["total_steps"]) for p in programs for n in p["members"] if n in busy}
     waiting = [n for n in steps if n in busy and n not in running]
-    left = sum(steps[n] for n in waiting) + sum(total - step for step, total in running.values())
+    left = sum(steps[n] for n in waiting) + sum(
+        total - step if total else steps[n] for n, (step, total) in running.items()
+    )
     pace = sum(_pace(p, len([n for n in p["members"] if n in running])) for p in programs)
     return Status(len(steps), done, running, failed, waiting, left / pace if pace else None)
 

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -13,11 +14,11 @@ from deeplight_jax.data.loader import train_batches
 from deeplight_jax.sweeping import Sweep, axis, codes, compiled, ledger, product, stacking
 from deeplight_jax.sweeping.launch import Options, run_sweep
 from deeplight_jax.sweeping.results import rows
-from deeplight_jax.sweeping.stacking import AXIS, Place, make_program, plan_place, stack, take
+from deeplight_jax.sweeping.stacking import AXIS, Place, fastest_layout, make_program, plan_place, stack, take
 from deeplight_jax.training.inspect import load_run
 from deeplight_jax.training.job import make_job
 from deeplight_jax.training.loop import train
-from deeplight_jax.training.state import init_state
+from deeplight_jax.training.state import TrainState, init_state
 from deeplight_jax.training.step import train_step_of
 
 COMPILED = Options(backend="compiled", measure=False)
@@ -99,6 +100,25 @@ def test_layouts_agree_and_pruning_stays_a_branch(config, world, tmp_path):
     for other in found[1:]:
         for x, y in zip(found[0], other, strict=True):
             np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+def test_the_fastest_layout_is_measured_and_a_stack_has_its_members():
+    """A step of one multiplication, over two devices: timed on copies; padding repeats the last."""
+
+    def step(state, batch):
+        params = {"w": state.params["w"] * batch}
+        return state.replace(step=state.step + 1, params=params), jnp.sum(params["w"])
+
+    states = [TrainState(jnp.int32(3), jnp.uint32(i), {"w": jnp.full(4, i + 1.0)}, ()) for i in range(7)]
+    place = Place(Mesh(np.array(jax.local_devices()[:2]), (AXIS,)), 4)
+    stacked = stack(states, place)
+    assert fastest_layout(step, place, stacked, jnp.float32(2), steps=2) in (1, 4)  # a quarter of four is one
+    after, losses = make_program(step, place, 2)(stacked, jnp.float32(2))
+    np.testing.assert_array_equal(losses, [8.0 * (i + 1) for i in (*range(7), 6)])
+    for i in range(7):
+        one = take(after, i, place)
+        assert (int(one.step), int(one.seed)) == (4, i)
+        np.testing.assert_array_equal(one.params["w"], np.full(4, 2.0 * (i + 1)))
 
 
 def test_members_are_spread_over_devices_in_equal_waves(monkeypatch):

@@ -1,18 +1,20 @@
 """A whole sweep, one member after the other: results, choice, resuming, failures, the command line."""
 
 import json
+import shutil
 import time
 
 import duckdb
 import pytest
 
 from deeplight_jax.cli import main
-from deeplight_jax.config import from_json, override
+from deeplight_jax.config import from_json, override, to_json
 from deeplight_jax.errors import ConfigError, RunError
 from deeplight_jax.sweeping import Sweep, axis, codes, ledger
 from deeplight_jax.sweeping.choose import Budget, choose, pareto
 from deeplight_jax.sweeping.launch import Options, run_sweep
 from deeplight_jax.sweeping.results import rows
+from deeplight_jax.sweeping.search import search
 from deeplight_jax.training.inspect import evaluate, load_masks
 from deeplight_jax.training.loop import train
 
@@ -110,16 +112,59 @@ def test_a_killed_sweep_goes_on_where_it_stood(sweep, world, done, tmp_path):
     assert [[r[k] for k in same] for r in again] == [[r[k] for k in same] for r in calm]
 
 
+def sweep_file(sweep, path):
+    """A file whose get_sweep returns this sweep."""
+    path.write_text(
+        "from deeplight_jax.config import from_json\n"
+        "from deeplight_jax.sweeping import Sweep\n"
+        f"def get_sweep():\n    return Sweep(from_json({to_json(sweep.config)!r}), {sweep.grid!r})\n"
+    )
+    return str(path)
+
+
 def test_a_failing_member_is_recorded_and_the_others_go_on(config, world, tmp_path, capsys):
     grid = axis("optim.learning_rate", [1e-3, 1e30])
     wild = Sweep(override(config, {"model.dropout": 0.0, "train.epochs": 2}), grid)
-    status = run_sweep(wild, tmp_path / "s", UNMEASURED, data=world)
+    command = ["sweep", "--config", sweep_file(wild, tmp_path / "wild.py"), "--workdir", str(tmp_path / "s")]
+    assert main([*command, "--backend", "sequential", "--no-measure"]) == 2
+    assert "1 of 2 members failed" in capsys.readouterr().err
+    status = ledger.status(tmp_path / "s")
     assert (len(status.done), len(status.failed)) == (1, 1)
     (error,) = status.failed.values()
     assert "loss is not finite at step" in error
     assert [row["state"] for row in rows(tmp_path / "s")] == ["done", "failed"]
     assert main(["sweep", "--status", str(tmp_path / "s")]) == 0
     assert "failed" in capsys.readouterr().out
+
+
+def test_the_command_line_shows_a_finished_sweep(done, sweep, tmp_path, capsys):
+    file = sweep_file(sweep, tmp_path / "sweep.py")
+    command = ["sweep", "--config", file, "--workdir", str(done[0])]
+    assert main(command) == 0
+    assert "4 of 4 members" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["members"] == rows(done[0])
+    assert main([*command, "--config.sparsity.dnn=0.5"]) == 2
+    assert "in its grid" in capsys.readouterr().err
+    assert main(["sweep", "--config", file]) == 2
+    assert main(["sweep", "--status", str(done[0]), "--config", file]) == 2
+    assert main(["sweep", "--status", str(tmp_path)]) == 2
+    assert "holds no sweep" in capsys.readouterr().err
+
+
+def test_search_adds_members_around_the_front(done, tmp_path):
+    directory = tmp_path / "s"
+    shutil.copytree(done[0], directory)
+    before = {row["name"]: row for row in rows(directory)}
+    assert search(directory, 1, Budget(), options=SEQUENTIAL) == 1
+    after = rows(directory)
+    assert [row["name"] for row in after[:4]] == [*before]
+    (new,) = after[4:]
+    assert new["state"] == "done"
+    assert new["p50_us"] > 0
+    centre = min(pareto([*before.values()]), key=lambda row: row["valid_log_loss"])
+    keys = ("sparsity.dnn", "sparsity.field", "sparsity.embedding", "optim.learning_rate")
+    assert sum(new[key] != centre[key] for key in keys) == 1  # one step away from the best of the front
 
 
 def test_what_cannot_begin_is_refused_before_anything_is_trained(config, world, tmp_path):
