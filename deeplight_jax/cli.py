@@ -18,6 +18,7 @@ from rich.logging import RichHandler
 from deeplight_jax.cli_bench import add_bench
 from deeplight_jax.cli_masks import add_masks
 from deeplight_jax.cli_serving import add_serving
+from deeplight_jax.cli_sweep import add_sweep
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _overrides(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
     overrides: list[str] = []
     words = iter(rest)
     for word in words:
-        if not word.startswith("--config.") or arguments.command not in ("train", "table"):
+        if not word.startswith("--config.") or arguments.command not in ("train", "table", "sweep"):
             _parser().error(f"unrecognized argument '{word}' for {arguments.command}")
         item = word.removeprefix("--config.")
         overrides.append(item if "=" in item else f"{item}={next(words, '')}")
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add_serving(commands, _OUT, _ERR)
     add_bench(commands, _OUT, _ERR)
     _add_table(commands.add_parser("table", help="a table of the paper, ours beside it", allow_abbrev=False))
+    add_sweep(commands, _OUT, _ERR)
     masks = commands.add_parser("masks", help="runs' masks: shown, compared, merged", allow_abbrev=False)
     add_masks(masks, _OUT)
     quickstart = commands.add_parser(

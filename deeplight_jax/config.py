@@ -57,6 +57,7 @@ _DEFAULTS: dict[str, Any] = {
     "data": {
         "dir": "",  # what `deeplight prepare` wrote
         "batch_size": 2048,
+        "shuffle_seed": -1,  # of the order of the rows; -1: `seed`
         "verify": True,  # compare every file with its SHA-256 before training
     },
     "optim": {
@@ -131,6 +132,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model.dropout_steps": ("0 or more", lambda x: x >= 0),
     "model.embedding_std": ("above 0", lambda x: x > 0),
     "data.batch_size": ("1 or more", lambda x: x >= 1),
+    "data.shuffle_seed": ("-1, or 0 or more and below 2^31", lambda x: -1 <= x < 2**31),
     "optim.learning_rate": ("above 0", lambda x: x > 0),
     "optim.b1": ("in [0, 1)", lambda x: 0 <= x < 1),
     "optim.b2": ("in [0, 1)", lambda x: 0 <= x < 1),
@@ -165,19 +167,28 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     Raises:
       ConfigError: the file cannot be read, or a key, type or range is wrong.
     """
+    config = call_file(path, "get_config")
+    if not isinstance(config, ConfigDict):
+        raise ConfigError(f"{path}: get_config returned {type(config).__name__}, not a ConfigDict")
+    return override(config, overrides)
+
+
+def call_file(path: str | Path, function: str) -> Any:
+    """What a function of a Python file returns: `file.py` calls it without, `file.py:arg` with an argument.
+
+    Raises:
+      ConfigError: there is no such file, or it does not define the function.
+    """
     path, _, arg = str(path).partition(":")
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f"no config file {file}; the shipped ones are in experiments/")
     namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file)}
     exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
-    get_config = namespace.get("get_config")
-    if not callable(get_config):
-        raise ConfigError(f"{file} defines no get_config(arg)")
-    config = get_config(arg) if arg else get_config()
-    if not isinstance(config, ConfigDict):
-        raise ConfigError(f"{file}: get_config returned {type(config).__name__}, not a ConfigDict")
-    return override(config, overrides)
+    found = namespace.get(function)
+    if not callable(found):
+        raise ConfigError(f"{file} defines no {function}(arg)")
+    return found(arg) if arg else found()
 
 
 def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
@@ -240,9 +251,16 @@ def flatten(config: Config | Mapping[str, Any], prefix: str = "") -> dict[str, A
     return flat
 
 
+def shuffle_seed(config: Config) -> int:
+    """The seed of the order of the training rows."""
+    return config.seed if config.data.shuffle_seed == -1 else config.data.shuffle_seed
+
+
 def config_hash(config: Config) -> str:
     """SHA-256 over every key that decides the result; `data.dir` is a place, not a setting."""
     flat = {k: v for k, v in flatten(config).items() if k not in ("data.dir", "data.verify", "train.keep")}
+    if flat["data.shuffle_seed"] == -1:
+        del flat["data.shuffle_seed"]  # hashes from before it stand
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
 
 
@@ -262,6 +280,7 @@ def from_json(text: str) -> Config:
         for key in ("hidden", "cin"):
             saved["model"][key] = tuple(saved["model"][key])  # JSON knows lists only
         saved["sparsity"].setdefault("init_masks", "")  # of runs from before it
+        saved["data"].setdefault("shuffle_seed", -1)
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"not a saved config ({error})") from error

@@ -13,6 +13,7 @@ ORDER = [
     "cli_bench",
     "cli_masks",
     "cli_serving",
+    "cli_sweep",
     "quickstart",
     "reporting",
     "sweeping",

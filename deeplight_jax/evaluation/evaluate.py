@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -40,12 +40,24 @@ def predict_logits(
     Returns:
       f32[row].
     """
-    out = np.empty(split.rows, np.float32)
+    return predict_each(model, [params], split, batch_size, progress)[0]
+
+
+def predict_each(
+    model: nn.Module,
+    several: Sequence[Any],
+    split: Split,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Logits f32[model, row] of several parameters of one model; each batch is read once for all of them."""
+    out = np.empty((len(several), split.rows), np.float32)
     total = steps_per_epoch(split.rows, batch_size)
     for i, batch in enumerate(eval_batches(split, batch_size)):
         start = i * batch_size
         rows = min(batch_size, split.rows - start)
-        out[start : start + rows] = np.asarray(_forward(model, params, batch.ids, batch.values))[:rows]
+        for logits, params in zip(out, several, strict=True):
+            logits[start : start + rows] = np.asarray(_forward(model, params, batch.ids, batch.values))[:rows]
         if progress:
             progress("evaluating", i + 1, total)
     return out
@@ -59,7 +71,15 @@ def evaluate_split(
     Raises:
       DataError: a logit is not finite (the first such row is named), or the split has one class only.
     """
-    logits = predict_logits(model, params, split, batch_size, progress)
+    return metrics_of(predict_logits(model, params, split, batch_size, progress), split)
+
+
+def metrics_of(logits: np.ndarray, split: Split) -> Metrics:
+    """Metrics of the logits f32[row] of a split's rows.
+
+    Raises:
+      DataError: a logit is not finite (the first such row is named), or the split has one class only.
+    """
     if (bad := np.flatnonzero(~np.isfinite(logits))).size:
         raise DataError(f"{bad.size} logits are not finite, first at row {bad[0]}: the model has diverged")
     labels = np.asarray(split.label)

@@ -27,7 +27,14 @@ def mean_log_loss(logits: jax.Array, batch: Batch) -> jax.Array:
 def make_train_step(
     model: nn.Module, optimizer: optax.GradientTransformationExtraArgs, config: Config
 ) -> TrainStep:
-    """The jitted step; it compiles once and donates the state.
+    """`train_step_of`, jitted; it compiles once and donates the state."""
+    return jax.jit(train_step_of(model, optimizer, config), donate_argnums=0)
+
+
+def train_step_of(
+    model: nn.Module, optimizer: optax.GradientTransformationExtraArgs, config: Config
+) -> TrainStep:
+    """The step as a pure function, to be jitted or mapped over stacked states.
 
     Returns:
       `step(state, batch) -> (state, loss f32[])`; the loss is of the weights before the update, with
@@ -50,4 +57,4 @@ def make_train_step(
         params = optax.apply_updates(state.params, updates)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), value
 
-    return jax.jit(train_step, donate_argnums=0)
+    return train_step

@@ -9,9 +9,12 @@ import pytest
 
 from deeplight_jax.config import config_hash, override
 from deeplight_jax.errors import ConfigError, DataError, RunError
-from deeplight_jax.training import checkpoint, loop
+from deeplight_jax.training import checkpoint
+from deeplight_jax.training import job as jobs
 from deeplight_jax.training.inspect import evaluate, load_run
+from deeplight_jax.training.job import make_job
 from deeplight_jax.training.loop import train
+from deeplight_jax.training.state import abstract_state, init_state
 
 EPOCH = 25  # 3,200 rows in batches of 128
 
@@ -30,9 +33,9 @@ def run_until(config, workdir, step):
 
 
 def final_state(config, workdir, world):
-    job = loop._make_job(config, workdir, world, lambda *_: None)
+    job = make_job(config, workdir, world, lambda *_: None)
     directory = workdir / "checkpoints"
-    like = loop.abstract_state(job.model, world.schema, job.optimizer)
+    like = abstract_state(job.model, world.schema, job.optimizer)
     return checkpoint.restore(directory, checkpoint.saved_steps(directory)[-1], like)[0]
 
 
@@ -151,8 +154,8 @@ def test_pruning_from_a_dense_warmup_is_pruning_from_scratch(config, whole, tmp_
 
 def test_the_step_compiles_once(config, world, tmp_path, monkeypatch):
     steps = []
-    make = loop.make_train_step
-    monkeypatch.setattr(loop, "make_train_step", lambda *a: steps.append(make(*a)) or steps[-1])
+    make = jobs.make_train_step
+    monkeypatch.setattr(jobs, "make_train_step", lambda *a: steps.append(make(*a)) or steps[-1])
     train(config, tmp_path / "run")
     assert [s._cache_size() for s in steps] == [1]
 
@@ -220,8 +223,8 @@ def test_dropout_steps_end_dropout(config, world):
     from deeplight_jax.data.loader import train_batches
     from deeplight_jax.training.step import mean_log_loss
 
-    job = loop._make_job(override(config, {"model.dropout_steps": 3}), None, world, lambda *_: None)  # pyright: ignore
-    state = loop.init_state(job.model, world.schema, job.optimizer, 0)
+    job = make_job(override(config, {"model.dropout_steps": 3}), None, world, lambda *_: None)  # pyright: ignore
+    state = init_state(job.model, world.schema, job.optimizer, 0)
     batches = train_batches(world.split("train"), 128, 0)
     for step in range(6):
         batch = next(batches)

@@ -12,10 +12,12 @@ from deeplight_jax.data.synthetic import World, prepare_synthetic
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.evaluation.liveness import describe_masks
 from deeplight_jax.sparsity.masks import apply_masks, intersect, majority, read_masks, union, write_masks
-from deeplight_jax.training import checkpoint, loop
+from deeplight_jax.training import checkpoint
 from deeplight_jax.training.inspect import load_masks, load_run
+from deeplight_jax.training.job import make_job, masks_to_start_from, start_or_resume
 from deeplight_jax.training.loop import train
 from deeplight_jax.training.merging import load_comparable, merge_masks
+from deeplight_jax.training.state import abstract_state
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +100,8 @@ FREE = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
 
 def restored(workdir, config, world):
     """States of every checkpoint, by step: weights as the optimizer left them."""
-    job = loop._make_job(config, workdir, world, lambda *_: None)
-    like = loop.abstract_state(job.model, world.schema, job.optimizer)
+    job = make_job(config, workdir, world, lambda *_: None)
+    like = abstract_state(job.model, world.schema, job.optimizer)
     steps = checkpoint.saved_steps(workdir / "checkpoints")
     return {step: checkpoint.restore(workdir / "checkpoints", step, like)[0] for step in steps}
 
@@ -162,8 +164,8 @@ def test_pruning_goes_on_from_given_masks_and_regrowth_leaves_them(pruned, ticke
 
 def test_a_ticket_is_another_runs_weights_within_the_masks(pruned, ticket, config, world):
     settings = {"sparsity.init_masks": ticket, "train.init_from": f"{pruned}@25", "sparsity.regrow": False}
-    job = loop._make_job(override(config, FREE | settings), pruned / "none", world, lambda *_: None)
-    state, history, _ = loop._start_or_resume(job, loop._masks_to_start_from(job))
+    job = make_job(override(config, FREE | settings), pruned / "none", world, lambda *_: None)
+    state, history, _ = start_or_resume(job, masks_to_start_from(job))
     parent = restored(pruned, override(config, {"sparsity.embedding": 0.0}), world)[25]
     assert (int(state.step), history) == (25, [])
     same(state.params, apply_masks(parent.params, load_masks(pruned).masks))

@@ -1,0 +1,288 @@
+"""Many members in one compiled program: they share batches, a step and its compilation.
+
+Members whose configs differ in nothing but what is traced form a group; groups larger than memory run in
+waves. What a member writes is what a run of its own would write, and it resumes as one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from deeplight_jax.config import shuffle_seed
+from deeplight_jax.data.loader import train_batches
+from deeplight_jax.data.prepared import Prepared
+from deeplight_jax.evaluation.evaluate import metrics_of, predict_each
+from deeplight_jax.sparsity.components import Component
+from deeplight_jax.sweeping import ledger
+from deeplight_jax.sweeping.launch import Progress, fail
+from deeplight_jax.sweeping.members import Member, program_key
+from deeplight_jax.sweeping.stacking import (
+    Place,
+    Program,
+    fastest_layout,
+    known_layout,
+    make_program,
+    narrow,
+    nbytes,
+    plan_place,
+    stack,
+    take,
+    widen,
+)
+from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.history import Evaluation, should_stop
+from deeplight_jax.training.job import Job, make_job, masks_to_start_from, start_or_resume
+from deeplight_jax.training.loop import REPORT_STEPS
+from deeplight_jax.training.optimizer import build_optimizer
+from deeplight_jax.training.record import conclude, forget, record_evaluation, report_loss, save
+from deeplight_jax.training.state import TrainState, abstract_state
+from deeplight_jax.training.step import TrainStep, train_step_of
+
+_LOG = logging.getLogger(__name__)
+_MEASURE_STEPS = 2_000  # shorter groups take the layout that is known to be fast
+
+
+@dataclass
+class Lane:
+    """One member's place in a stack, and what it has written so far."""
+
+    member: Member
+    job: Job
+    directory: Path
+    events: SummaryWriter | None = None
+    history: list[Evaluation] = field(default_factory=list)
+    spent_s: float = 0.0  # by itself: its share of the wave's time
+    alive: bool = True
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What fails inside ends this lane alone."""
+        try:
+            yield
+        except Exception as error:  # whatever stops a member must not stop the others
+            self.alive = False
+            fail(self.member, self.directory, error)
+
+
+def run_compiled(
+    members: Sequence[Member],
+    directory: Path,
+    data: Prepared,
+    layout: int,
+    per_device: int,
+    progress: Progress,
+) -> None:
+    """Run members, group by group, one program a group.
+
+    Args:
+      members: without a result; their warm-ups are done.
+      directory: of the sweep.
+      data: what they train on.
+      layout: members computed at once on a device; 0: the fastest known, or measured where it pays.
+      per_device: most members on a device; 0: what its memory holds.
+      progress: called as `progress(what, done, total)`.
+    """
+    groups: dict[str, list[Lane]] = {}
+    for member in members:
+        lane = Lane(member, _job(member, directory, data), directory)
+        groups.setdefault(program_key(member.config), []).append(lane)
+    split = [part for lanes in groups.values() for part in _by_resume_step(lanes)]
+    for number, (step, lanes) in enumerate(split):
+        progress("groups", number, len(split))
+        _run_group(lanes, step, layout, per_device, progress)
+
+
+def _job(member: Member, directory: Path, data: Prepared) -> Job:
+    return make_job(member.config, ledger.place(directory, member.name), data, lambda *_: None)
+
+
+def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
+    """Lanes by the step they go on from: the latest that all have saved, else each one's own latest."""
+    saved = [set(checkpoint.saved_steps(lane.job.workdir / "checkpoints")) for lane in lanes]
+    if common := set.intersection(*saved):
+        return [(max(common), [*lanes])]
+    parts: dict[int, list[Lane]] = {}
+    for lane, steps in zip(lanes, saved, strict=True):
+        parts.setdefault(max(steps, default=0), []).append(lane)
+    return [*parts.items()]
+
+
+def _run_group(
+    lanes: Sequence[Lane], resume_step: int, layout: int, per_device: int, progress: Progress
+) -> None:
+    """Waves of one program."""
+    components = _union(lanes)
+    first = lanes[0].job
+    optimizer = build_optimizer(first.config, first.labels, first.plan._replace(components=components))
+    step = train_step_of(first.model, optimizer, first.config)
+    member_bytes = nbytes(abstract_state(first.model, first.data.schema, optimizer))
+    place = plan_place(len(lanes), member_bytes, per_device)
+    program: Program | None = None
+    for start in range(0, len(lanes), place.size):
+        wave = lanes[start : start + place.size]
+        states = _begin(wave, resume_step, components)
+        wave = [lane for lane in wave if lane.alive]
+        if not wave:
+            continue
+        stacked = stack(states, place)
+        del states
+        if program is None:
+            at_once = layout or _layout(step, place, stacked, wave[0].job)
+            program = make_program(step, place, at_once)
+            _LOG.info("%d members, %d a device, %d at once", len(lanes), place.per_device, at_once)
+        _run_wave(wave, stacked, program, place, progress)
+
+
+def _union(lanes: Sequence[Lane]) -> tuple[Component, ...]:
+    """Every component that one of the lanes prunes; the targets live in the states."""
+    found = {c.code: c for lane in lanes for c in lane.job.plan.components}
+    return tuple(found[code] for code in sorted(found))
+
+
+def _layout(step: TrainStep, place: Place, stacked: TrainState, job: Job) -> int:
+    if job.plan.total_steps - int(stacked.step) < _MEASURE_STEPS:
+        return known_layout(place)
+    return fastest_layout(step, place, stacked, next(_batches(job, int(stacked.step))))
+
+
+def _batches(job: Job, first_step: int) -> Iterator[Any]:
+    split, config = job.data.split("train"), job.config
+    return train_batches(split, config.data.batch_size, shuffle_seed(config), first_step=first_step)
+
+
+def _begin(lanes: Sequence[Lane], step: int, components: Sequence[Component]) -> list[TrainState]:
+    """The states that lanes start or go on from; a lane that cannot is recorded as failed."""
+    states = []
+    for lane in lanes:
+        with lane.guarded():
+            job = lane.job
+            masks = masks_to_start_from(job)
+            run.start(job.workdir, job.config, job.data)
+            if job.plan.notice:
+                _LOG.warning("%s: %s", lane.member.name, job.plan.notice)
+            state, lane.history, lane.spent_s = start_or_resume(job, masks, step)
+            states.append(widen(state, job.labels, components))
+    return states
+
+
+def _run_wave(
+    lanes: Sequence[Lane], stacked: TrainState, program: Program, place: Place, progress: Progress
+) -> None:
+    """A wave from its state to its members' results; what stops the program itself fails all of them."""
+    first = int(stacked.step)
+    with ExitStack() as stack_:
+        beat = stack_.enter_context(ledger.beating(lanes[0].directory, [x.member.name for x in lanes]))
+        for lane in lanes:
+            writer = SummaryWriter(str(lane.job.workdir / "tensorboard"), purge_step=first + 1)
+            lane.events = stack_.enter_context(writer)
+
+        def advance(step: int, total: int) -> None:
+            beat(step, total)
+            progress("training", step, total)
+
+        try:
+            _train(lanes, stacked, program, place, advance)
+        except Exception as error:
+            for lane in [x for x in lanes if x.alive]:
+                lane.alive = False
+                fail(lane.member, lane.directory, error)
+
+
+def _train(lanes: Sequence[Lane], stacked: TrainState, program: Program, place: Place, advance: Any) -> None:
+    job = lanes[0].job
+    plan, settings = job.plan, job.config.train
+    first, losses, clock = int(stacked.step), [], _Clock(lanes)
+    batches = _batches(job, first)
+    for step in range(first + 1, plan.total_steps + 1):
+        if step % plan.epoch_steps == 1:
+            _stop_the_patient(lanes, clock)
+        if not any(lane.alive for lane in lanes):
+            return
+        stacked, loss = program(stacked, next(batches))
+        losses.append(loss)
+        epoch_ends = step % plan.epoch_steps == 0
+        saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)
+        if saves or step % REPORT_STEPS == 0:
+            _report(lanes, step, losses)
+            losses = []
+        if epoch_ends:
+            _evaluate(lanes, stacked, place, step)
+        if saves:
+            _save(lanes, stacked, place, clock)
+        advance(step, plan.total_steps)
+    for lane in lanes:
+        _conclude(lane, clock)
+
+
+class _Clock:
+    """Seconds of a wave, shared evenly by its members, on top of what each had spent before."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._began, self._members = time.monotonic(), len(lanes)
+
+    def spent_s(self, lane: Lane) -> float:
+        return lane.spent_s + (time.monotonic() - self._began) / self._members
+
+
+def _stop_the_patient(lanes: Sequence[Lane], clock: _Clock) -> None:
+    """Lanes in which nothing got better for long enough are done."""
+    for lane in lanes:
+        settings = lane.job.config.train
+        if lane.alive and should_stop(lane.history, settings.monitor, settings.patience):
+            _conclude(lane, clock)
+
+
+def _conclude(lane: Lane, clock: _Clock) -> None:
+    if lane.alive:
+        with lane.guarded():
+            conclude(lane.job, lane.history, clock.spent_s(lane), "valid")
+        lane.alive = False
+
+
+def _report(lanes: Sequence[Lane], step: int, losses: Sequence[jax.Array]) -> None:
+    """Each lane's losses f32[step], fetched from the device at once."""
+    values = np.stack(jax.device_get(losses), axis=1)
+    for lane, own in zip(lanes, values, strict=False):  # behind the lanes comes padding
+        if lane.alive and lane.events:
+            with lane.guarded():
+                report_loss(lane.job, step, own, lane.events)
+
+
+def _evaluate(lanes: Sequence[Lane], stacked: TrainState, place: Place, step: int) -> None:
+    """Every living lane's projected model on the validation split, whose batches are read once for all."""
+    living = [(i, lane) for i, lane in enumerate(lanes) if lane.alive]
+    if not living:
+        return
+    job = living[0][1].job
+    split = job.data.split("valid")
+    projected = [take(stacked, i, place).projected() for i, _ in living]
+    logits = predict_each(job.model, projected, split, job.config.eval.batch_size)
+    for (_, lane), params, own in zip(living, projected, logits, strict=True):
+        with lane.guarded():
+            assert lane.events
+            found = record_evaluation(lane.job, params, metrics_of(own, split), step, lane.events)
+            lane.history = [*lane.history, found]
+
+
+def _save(lanes: Sequence[Lane], stacked: TrainState, place: Place, clock: _Clock) -> None:
+    """Checkpoints of all lanes, and only then older ones dropped: a kill leaves a step that all have."""
+    for i, lane in enumerate(lanes):
+        if lane.alive:
+            with lane.guarded():
+                state = take(stacked, i, place)
+                own = narrow(state, lane.job.labels, lane.job.plan.components)
+                save(lane.job, own, lane.history, clock.spent_s(lane))
+    for lane in lanes:
+        if lane.alive:
+            with lane.guarded():
+                forget(lane.job, lane.history)

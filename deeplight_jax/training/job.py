@@ -1,0 +1,111 @@
+"""What a run is made of before its first step, and the state that it starts or goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from flax import linen as nn
+
+from deeplight_jax.config import Config
+from deeplight_jax.data.prepared import Prepared
+from deeplight_jax.errors import RunError
+from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.sparsity.components import Labels, Masks
+from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.history import Evaluation
+from deeplight_jax.training.merging import load_initial_masks
+from deeplight_jax.training.optimizer import build_optimizer
+from deeplight_jax.training.plan import Plan, check_prunable, make_plan
+from deeplight_jax.training.state import TrainState, abstract_state, init_state
+from deeplight_jax.training.step import TrainStep, make_train_step
+
+Progress = Callable[[str, int, int], None]
+
+
+class Job(NamedTuple):
+    """What a run works with; nothing in it changes while it trains."""
+
+    config: Config
+    workdir: Path
+    data: Prepared
+    plan: Plan
+    model: nn.Module
+    labels: Labels
+    step: TrainStep
+    optimizer: Any
+    progress: Progress
+
+
+def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) -> Job:
+    """The job of a config; nothing is trained, compiled or written yet.
+
+    Raises:
+      ConfigError: the config cannot be carried out on the data.
+    """
+    plan = make_plan(config, data.split("train").rows)
+    model = build_model(config, data.schema)
+    _, labels = abstract_params(model, data.schema)
+    check_prunable(plan, labels, config.model.name)
+    optimizer = build_optimizer(config, labels, plan)
+    step = make_train_step(model, optimizer, config)
+    return Job(config, workdir, data, plan, model, labels, step, optimizer, progress)
+
+
+def masks_to_start_from(job: Job) -> Masks | None:
+    """Those of `sparsity.init_masks`; None if there are none, or the run has begun or ended already."""
+    file = job.config.sparsity.init_masks
+    if not file or checkpoint.saved_steps(job.workdir / "checkpoints") or run.load_result(job.workdir):
+        return None
+    return load_initial_masks(file, job.config.model.name, job.model, job.data)
+
+
+def start_or_resume(
+    job: Job, masks: Masks | None, step: int | None = None
+) -> tuple[TrainState, list[Evaluation], float]:
+    """State, evaluations so far and seconds spent, from a checkpoint, `init_from`, or scratch.
+
+    Args:
+      job: the run.
+      masks: to begin with; a checkpoint has its own.
+      step: of the checkpoint; 0 to begin, None for the newest or, if there is none, to begin.
+    """
+    directory = job.workdir / "checkpoints"
+    like = abstract_state(job.model, job.data.schema, job.optimizer)
+    if step is None:
+        step = max(checkpoint.saved_steps(directory), default=0)
+    if step:
+        state, about = checkpoint.restore(directory, step, like)
+        run.rewind_metrics(job.workdir, step)
+        return state, [Evaluation(**e) for e in about["history"]], about["wall_s"]
+    run.rewind_metrics(job.workdir, -1)
+    if job.config.train.init_from:
+        state = _inherit(job)
+    else:
+        state = init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
+    return (state if masks is None else state.held_to(masks)), [], 0.0
+
+
+def _inherit(job: Job) -> TrainState:
+    """Another run's weights, Adam moments and step, under this run's schedule and fresh masks."""
+    name, _, step = job.config.train.init_from.partition("@")
+    source = Path(name)
+    run.check_fits(source, job.data)
+    steps = checkpoint.saved_steps(source / "checkpoints")
+    if not steps or (step and not step.isdigit()):
+        raise RunError(
+            f"train.init_from={job.config.train.init_from}: no such checkpoint; write RUN or RUN@STEP"
+        )
+    parent = make_job(run.load_config_of(source), source, job.data, job.progress)
+    like = abstract_state(parent.model, job.data.schema, parent.optimizer)
+    found, _ = checkpoint.restore(source / "checkpoints", int(step) if step else steps[-1], like)
+    fresh = init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
+    if jax.tree.structure(fresh.params) != jax.tree.structure(found.params):
+        raise RunError(
+            f"train.init_from: {source} holds another model than model.name={job.config.model.name}"
+        )
+    moments = found.opt_state[0]
+    adam = fresh.opt_state[0]._replace(count=moments.count, inner_state=moments.inner_state)
+    return fresh.replace(step=found.step, params=found.params, opt_state=(adam, fresh.opt_state[-1]))

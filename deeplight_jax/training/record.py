@@ -1,0 +1,108 @@
+"""What a run writes down while it trains: losses, evaluations, checkpoints and, once, its result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from deeplight_jax.config import config_hash
+from deeplight_jax.errors import RunError
+from deeplight_jax.evaluation.accounting import sparsity_report
+from deeplight_jax.evaluation.evaluate import evaluate_split
+from deeplight_jax.evaluation.metrics import Metrics
+from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.history import Evaluation, best
+from deeplight_jax.training.job import Job
+from deeplight_jax.training.plan import is_ripe, targets
+from deeplight_jax.training.state import TrainState, abstract_state
+
+
+def report_loss(job: Job, step: int, losses: Sequence[jax.typing.ArrayLike], events: SummaryWriter) -> None:
+    """Write the mean loss of the steps since the last report, f32[] each, the last of them `step`.
+
+    Raises:
+      RunError: a loss is not finite; the step is named.
+    """
+    values = np.asarray(jax.device_get(losses), np.float64)
+    if not np.isfinite(values).all():
+        bad = step - len(values) + 1 + int(np.flatnonzero(~np.isfinite(values))[0])
+        raise RunError(
+            f"the loss is not finite at step {bad}; lower optim.learning_rate "
+            f"(the last good checkpoint is kept in {job.workdir / 'checkpoints'})"
+        )
+    row = {"step": step, "epoch": step / job.plan.epoch_steps, "loss": float(values.mean())}
+    run.append_metrics(job.workdir, row)
+    events.add_scalar("train/loss", row["loss"], step)
+
+
+def evaluate_epoch(job: Job, state: TrainState, step: int, events: SummaryWriter) -> Evaluation:
+    """Metrics of the projected model on the validation split, written down."""
+    params = state.projected()
+    split = job.data.split("valid")
+    metrics = evaluate_split(job.model, params, split, job.config.eval.batch_size, job.progress)
+    return record_evaluation(job, params, metrics, step, events)
+
+
+def record_evaluation(
+    job: Job, params: Any, metrics: Metrics, step: int, events: SummaryWriter
+) -> Evaluation:
+    """Write down the validation metrics of projected parameters after some step."""
+    report = sparsity_report(params, job.labels, targets(job.plan))
+    rates = {f"rate_{code}": c["rate"] for code, c in report["components"].items()}
+    row = {"step": step, "epoch": step / job.plan.epoch_steps, "split": "valid", **metrics.to_json(), **rates}
+    run.append_metrics(job.workdir, row)
+    for name in ("roc_auc", "log_loss", "calibration_ratio", *rates):
+        events.add_scalar(f"valid/{name}", row[name], step)
+    return Evaluation(step, is_ripe(job.plan, job.config, step), metrics.roc_auc, metrics.log_loss)
+
+
+def save(job: Job, state: TrainState, history: Sequence[Evaluation], wall_s: float) -> None:
+    """Write a checkpoint; `forget` drops what it makes needless."""
+    about = {"history": [e._asdict() for e in history], "wall_s": wall_s}
+    checkpoint.save(job.workdir / "checkpoints", state, about)
+
+
+def forget(job: Job, history: Sequence[Evaluation]) -> None:
+    """Drop all checkpoints but the latest few and the best."""
+    directory = job.workdir / "checkpoints"
+    leader = best(history, job.config.train.monitor)
+    latest = checkpoint.saved_steps(directory)[-job.config.train.keep :]
+    checkpoint.prune(directory, {*latest, *([leader.step] if leader else [])})
+
+
+def conclude(job: Job, history: Sequence[Evaluation], wall_s: float, split: str) -> dict[str, Any]:
+    """Evaluate the best checkpoint on a split ("valid" where the data lacks it) and write the result.
+
+    Raises:
+      RunError: no evaluation is of a model that has reached its targets.
+    """
+    leader = best(history, job.config.train.monitor)
+    if leader is None:
+        raise RunError(f"{job.workdir}: no evaluation reached the target rates; train for more epochs")
+    like = abstract_state(job.model, job.data.schema, job.optimizer)
+    state, _ = checkpoint.restore(job.workdir / "checkpoints", leader.step, like)
+    params = state.projected()
+    name = split if split in job.data.splits and job.data.splits[split].rows else "valid"
+    metrics = evaluate_split(
+        job.model, params, job.data.split(name), job.config.eval.batch_size, job.progress
+    )
+    result = {
+        **metrics.to_json(),
+        "split": name,
+        "steps": history[-1].step,
+        "best_step": leader.step,
+        "valid": {"roc_auc": leader.roc_auc, "log_loss": leader.log_loss},
+        **sparsity_report(params, job.labels, targets(job.plan)),
+        "notice": job.plan.notice,
+        "model": job.config.model.name,
+        "config_hash": config_hash(job.config),
+        "data_hash": job.data.content_hash,
+        "versions": run.versions(),
+        "wall_s": wall_s,
+    }
+    run.write_result(job.workdir, result)
+    return result

@@ -1,0 +1,169 @@
+"""Members in one program: each is the run it would be alone; batches are read once; failures stay alone."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+from deeplight_jax.config import from_json, override
+from deeplight_jax.data.loader import train_batches
+from deeplight_jax.sweeping import Sweep, axis, codes, compiled, ledger, product, stacking
+from deeplight_jax.sweeping.launch import Options, run_sweep
+from deeplight_jax.sweeping.results import rows
+from deeplight_jax.sweeping.stacking import AXIS, Place, fastest_layout, make_program, plan_place, stack, take
+from deeplight_jax.training.inspect import load_run
+from deeplight_jax.training.job import make_job
+from deeplight_jax.training.loop import train
+from deeplight_jax.training.state import TrainState, init_state
+from deeplight_jax.training.step import train_step_of
+
+COMPILED = Options(backend="compiled", measure=False)
+
+
+@pytest.fixture(scope="module")
+def wide(config):
+    """Twelve members: rates of three components, one of them dense, two learning rates, two seeds."""
+    rates = codes("", "D50-R50-F20", "D90-R80")
+    return Sweep(config, product(rates, axis("optim.learning_rate", [3e-3, 1e-2]), axis("seed", [0, 7])))
+
+
+@pytest.fixture(scope="module")
+def counted(wide, world, tmp_path_factory):
+    """The twelve members run as one, batches and programs counted."""
+    directory = tmp_path_factory.mktemp("compiled") / "s"
+    patch = pytest.MonkeyPatch()
+    batches, programs = [], []
+
+    def counting(split, size, seed, first_step=0):
+        for batch in read(split, size, seed, first_step=first_step):
+            batches.append(first_step)
+            yield batch
+
+    read, make = compiled.train_batches, compiled.make_program
+    patch.setattr(compiled, "train_batches", counting)
+    patch.setattr(compiled, "make_program", lambda *a: programs.append(make(*a)) or programs[-1])
+    status = run_sweep(wide, directory, COMPILED, data=world)
+    patch.undo()
+    return directory, status, batches, programs
+
+
+def test_twelve_members_are_one_program_and_read_each_batch_once(counted):
+    _, status, batches, programs = counted
+    assert (len(status.done), status.failed) == (12, {})
+    assert len(batches) == 2 * 13  # two epochs behind the warm-up
+    assert [program._cache_size() for program in programs] == [1]
+
+
+@pytest.mark.parametrize("index", [0, 6, 11])
+def test_a_member_is_the_run_it_would_be_alone(index, counted, world, tmp_path):
+    """Bit for bit: `lax.map` computes a member as its own program does, where XLA fuses nothing (as
+    these tests tell it). With fusion, and computed at once, members differ by rounding: see the next test."""
+    directory, status, _, _ = counted
+    member = ledger.place(directory, status.done[index])
+    config = from_json((member / "config.json").read_text())
+    alone = train(config, tmp_path / "alone", data=world, split="valid")
+    together = json.loads((member / "result.json").read_text())
+    for result in (alone, together):
+        assert result.pop("wall_s") > 0
+    assert together == alone
+    a, b = load_run(member), load_run(tmp_path / "alone")
+    assert jax.tree.structure((a.params, a.masks)) == jax.tree.structure((b.params, b.masks))
+    for x, y in zip(jax.tree.leaves((a.params, a.masks)), jax.tree.leaves((b.params, b.masks)), strict=True):
+        np.testing.assert_array_equal(x, y)
+    lines = [(p / "metrics.jsonl").read_text() for p in (member, tmp_path / "alone")]
+    assert lines[0] == lines[1]
+
+
+def test_layouts_agree_and_pruning_stays_a_branch(config, world, tmp_path):
+    """Three members one by one, two at once, all at once: within 1e-6 after ten steps and three events."""
+    one = override(config, {"sparsity.dnn": 0.9, "sparsity.field": 0.5, "sparsity.warmup_epochs": 0.0})
+    job = make_job(one, tmp_path / "run", world, lambda *_: None)
+    step = train_step_of(job.model, job.optimizer, one)
+    place = Place(Mesh(np.array(jax.local_devices()[:1]), (AXIS,)), 3)
+    found = []
+    for at_once in (1, 2, 3):
+        states = [init_state(job.model, world.schema, job.optimizer, seed) for seed in range(3)]
+        program, state = make_program(step, place, at_once), stack(states, place)
+        batches = train_batches(world.split("train"), 128, 0)
+        if at_once == 3:
+            text = str(jax.make_jaxpr(program)(state, next(batches)))
+            assert text.count("cond[") >= 1  # a batched predicate would have made it a select
+            batches = train_batches(world.split("train"), 128, 0)
+        for _ in range(10):
+            state, losses = program(state, next(batches))
+        assert losses.shape == (3,)
+        found.append(jax.tree.leaves([take(state, i, place).params for i in range(3)]))
+    for other in found[1:]:
+        for x, y in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(x, y, atol=1e-6)
+
+
+def test_the_fastest_layout_is_measured_and_a_stack_has_its_members():
+    """A step of one multiplication, over two devices: timed on copies; padding repeats the last."""
+
+    def step(state, batch):
+        params = {"w": state.params["w"] * batch}
+        return state.replace(step=state.step + 1, params=params), jnp.sum(params["w"])
+
+    states = [TrainState(jnp.int32(3), jnp.uint32(i), {"w": jnp.full(4, i + 1.0)}, ()) for i in range(7)]
+    place = Place(Mesh(np.array(jax.local_devices()[:2]), (AXIS,)), 4)
+    stacked = stack(states, place)
+    assert fastest_layout(step, place, stacked, jnp.float32(2), steps=2) in (1, 4)  # a quarter of four is one
+    after, losses = make_program(step, place, 2)(stacked, jnp.float32(2))
+    np.testing.assert_array_equal(losses, [8.0 * (i + 1) for i in (*range(7), 6)])
+    for i in range(7):
+        one = take(after, i, place)
+        assert (int(one.step), int(one.seed)) == (4, i)
+        np.testing.assert_array_equal(one.params["w"], np.full(4, 2.0 * (i + 1)))
+
+
+def test_members_are_spread_over_devices_in_equal_waves(monkeypatch):
+    assert (plan_place(12, 100).mesh.size, plan_place(12, 100).per_device) == (8, 2)
+    assert plan_place(3, 100).size == 3  # no device stands idle with padding
+    assert plan_place(20, 100, per_device=1).size == 8  # three waves of 8, 8, 4
+    monkeypatch.setattr(stacking, "_free_bytes", lambda devices: 1000)
+    assert plan_place(20, 100).per_device == 2  # 1000 * 0.8 / (3 * 100)
+    assert plan_place(20, 10_000).per_device == 1  # at least one, whatever it takes
+
+
+def test_a_failing_member_leaves_the_others(config, world, tmp_path):
+    grid = axis("optim.learning_rate", [1e-3, 1e30])
+    wild = Sweep(override(config, {"model.dropout": 0.0, "train.epochs": 2}), grid)
+    status = run_sweep(wild, tmp_path / "s", COMPILED, data=world)
+    assert (len(status.done), len(status.failed)) == (1, 1)
+    assert "loss is not finite at step" in next(iter(status.failed.values()))
+
+
+def test_a_kill_between_two_members_checkpoints(counted, wide, world, tmp_path, monkeypatch):
+    """In the second of two waves, when one of its members has saved and the other has not."""
+    directory = tmp_path / "s"
+    shutil.copytree(counted[0] / "warmup", directory / "warmup")
+    few = wide._replace(config=override(wide.config, {"train.keep": 1}), grid=wide.grid[:4])
+    first = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: first)
+    saved = []
+
+    def save_or_die(*arguments):
+        if len(saved) == 2 * 2 + 2 + 1:
+            raise KeyboardInterrupt
+        saved.append(save(*arguments))
+
+    save = compiled.save
+    monkeypatch.setattr(compiled, "save", save_or_die)
+    two = COMPILED._replace(per_device=2)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(few, directory, two, data=world)
+    assert [len(ledger.status(directory).done), len(saved)] == [2, 7]
+    monkeypatch.setattr(compiled, "save", save)
+    steps = []
+    status = run_sweep(
+        few, directory, two, data=world, progress=lambda w, n, _: w == "training" and steps.append(n)
+    )
+    assert len(status.done) == 4
+    assert steps == [*range(27, 40)]  # both go on from the epoch that both had saved
+    for row, calm in zip(rows(directory), rows(counted[0])[:4], strict=True):
+        assert row["valid_log_loss"] == calm["valid_log_loss"]
