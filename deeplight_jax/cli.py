@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from deeplight_jax.cli_masks import add_masks
+from deeplight_jax.cli_report import add_report
 from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
 
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_table(commands.add_parser("table", help="a table of the paper, ours beside it", allow_abbrev=False))
     masks = commands.add_parser("masks", help="runs' masks: shown, compared, merged", allow_abbrev=False)
     add_masks(masks, _OUT)
+    add_report(commands, _OUT, _ERR)
     quickstart = commands.add_parser(
         "quickstart", help="dense against pruned on a planted world", allow_abbrev=False
     )

@@ -11,6 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     "cli",
     "cli_masks",
+    "cli_report",
     "cli_serving",
     "quickstart",
     "reporting",
