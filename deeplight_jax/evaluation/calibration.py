@@ -46,7 +46,8 @@ def reliability(logits: np.ndarray, labels: np.ndarray, bins: int = 20) -> Relia
     order = np.argsort(logits, kind="stable")
     z, clicked = logits[order].astype(np.float64), labels[order].astype(np.float64)
     probability = np.exp(np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z))))
-    starts = np.unique(np.linspace(0, len(z), min(bins, len(z)) + 1).astype(np.int64)[:-1])
+    bins = min(bins, len(z))
+    starts = np.arange(bins) * len(z) // bins
     rows = np.diff(np.append(starts, len(z)))
     predicted = np.add.reduceat(probability, starts) / rows
     observed = np.add.reduceat(clicked, starts) / rows

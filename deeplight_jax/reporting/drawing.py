@@ -68,7 +68,7 @@ def draw(
             figure = plan.draw()
         if folder is not None:
             write_png(figure, folder / f"{plan.key}.png")
-        shown.append(Shown(plan.key, plan.title, plan.caption, to_svg(figure)))
+        shown.append(Shown(plan.key, plan.title, plan.caption, to_svg(figure, plan.key)))
         progress("drawing", index + 1, len(plans))
     return shown
 

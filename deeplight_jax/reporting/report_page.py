@@ -139,7 +139,11 @@ def _pairs(material: Material) -> list[str]:
     for i in np.argsort(-np.abs(mine.weights) * mine.keep, kind="stable")[:_STRONGEST]:
         if mine.keep[i]:
             kept = sum(bool(p.keep[i]) for p in material.pairs)
-            texts = [" × ".join(names[i]), _signed(mine.weights[i]), f"{kept} of {len(material.pairs)}"]
+            texts = [
+                " × ".join(names[i]),
+                _signed(float(mine.weights[i])),
+                f"{kept} of {len(material.pairs)}",
+            ]
             texts += ["yes" if i in planted else "–"] if planted else []
             rows.append(("", [html.Cell(text) for text in texts]))
     headings = ["strongest pairs", "weight", "kept in runs", *(["planted"] if planted else [])]

@@ -96,7 +96,12 @@ def group_settings(records: Sequence[Record]) -> list[Setting]:
     for group, argument in zip(members, arguments, strict=True):
         namesakes = [g[0] for g, a in zip(members, arguments, strict=True) if a == argument]
         apart = [k for k in varying(namesakes) if k != "seed"]
-        about = ", ".join(f"{k.rpartition('.')[2]}={flatten(group[0].config)[k]}" for k in apart)
+        flat, content = flatten(group[0].config), group[0].data["content_hash"]
+        differs = [f"{k.rpartition('.')[2]}={flat[k]}" for k in apart]
+        differs += (
+            [f"data={content[:8]}"] if any(r.data["content_hash"] != content for r in namesakes) else []
+        )
+        about = ", ".join(differs)
         settings.append(Setting(f"{argument} ({about})" if about else argument, argument, tuple(group)))
     return settings
 
@@ -115,7 +120,7 @@ def rate_series(records: Sequence[Record], code: str, most: int = 4) -> list[Ser
       code: "dnn", "field" or "embedding".
       most: curves returned.
     """
-    curves: list[Series] = []
+    curves: list[tuple[bool, Series]] = []
     for lever, kind in _LEVERS[code]:
         groups: dict[Any, list[Record]] = {}
         for record in (r for r in records if r.result):
@@ -124,9 +129,11 @@ def rate_series(records: Sequence[Record], code: str, most: int = 4) -> list[Ser
             values = {flatten(r.config)[lever] for r in group}
             if len(values) > 1:
                 points = tuple(sorted(_points(group, lever, code)))
-                curves.append(Series(_curve_label(group[0].config, code, kind), kind, points))
-    curves.sort(key=lambda c: (-len(c.points), "-" in c.label))
-    return curves[:most]
+                rest = _code(group[0].config, without=code)
+                label = ", ".join(filter(None, (group[0].config.model.name, rest, kind)))
+                curves.append((bool(rest), Series(label, kind, points)))
+    curves.sort(key=lambda found: (-len(found[1].points), found[0]))
+    return [curve for _, curve in curves[:most]]
 
 
 def _points(group: Sequence[Record], lever: str, code: str) -> list[Point]:
@@ -145,11 +152,6 @@ def _points(group: Sequence[Record], lever: str, code: str) -> list[Point]:
         size = mean((r.result or {})["bytes"] for r in records)
         points.append(Point(rate, mean(areas), _spread(areas), size, mean(times) if times else None))
     return points
-
-
-def _curve_label(config: Config, code: str, kind: str) -> str:
-    rest = _code(config, without=code)
-    return ", ".join([config.model.name, *([rest] if rest else []), kind])
 
 
 def _spread(values: Sequence[float]) -> float:

@@ -90,8 +90,13 @@ def panels(
     return figure, list(grid.flat)
 
 
-def to_svg(figure: Figure) -> str:
-    """A figure as an <svg> element that takes its text's and rules' colours, and its font, from the page."""
+def to_svg(figure: Figure, key: str) -> str:
+    """A figure as an <svg> element that takes its text's and rules' colours, and its font, from the page.
+
+    Args:
+      figure: drawn.
+      key: unlike any other figure's of the page; stands in front of every id.
+    """
     out = io.StringIO()
     with styled():
         figure.savefig(
@@ -102,6 +107,7 @@ def to_svg(figure: Figure) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
     svg = re.sub(r"; font-family: [^;\"]*", "", svg)
+    svg = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{key}-", svg)
     return svg.replace(INK, "currentColor").replace(RULE, "var(--rule)")
 
 

@@ -60,6 +60,7 @@ def test_page_is_whole_and_fetches_nothing(written):
     page = Page(text)
     assert not page.open
     assert not page.fetched
+    assert len(page.ids) == len(set(page.ids))
     assert "url(http" not in text
     assert "@import" not in text
     assert '<meta name="viewport"' in text
