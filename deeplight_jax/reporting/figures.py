@@ -96,7 +96,7 @@ def field_map(
     if before is not None:
         cells[first, second] = before
     largest = float(np.nanmax(np.abs(cells))) if np.isfinite(cells).any() else 1.0
-    figure, (ax,) = panels(height=4.6)
+    figure, (ax,) = panels(height=4.2)
     image = ax.imshow(cells, cmap=_diverging(), vmin=-largest, vmax=largest, interpolation="nearest")
     size = float(np.clip(180 / n, 2.5, 7.0))
     ax.set_xticks(range(n), names, rotation=90, fontsize=size)

@@ -69,10 +69,8 @@ def _paper_cells(texts: Sequence[str]) -> list[Cell]:
 
 def run_table(records: Sequence[Record], focus: str) -> str:
     """Every run, a row each, sorted by a click on a heading; unfinished ones show what they have reached."""
-    keys = [
-        k for k in varying(records) if k != "seed" and not k.startswith("sparsity.") and k != "model.name"
-    ]
-    keys = keys[:_MOST_KEYS]
+    told = ("seed", "model.name", "model.narrow", *(f"sparsity.{c}" for c in COMPONENT_LETTERS.values()))
+    keys = [k for k in varying(records) if k not in told][:_MOST_KEYS]
     codes = [
         c
         for c in COMPONENT_LETTERS.values()

@@ -56,13 +56,20 @@ class Series(NamedTuple):
     points: tuple[Point, ...]
 
 
-def argument_of(config: Config) -> str:
-    """A config in the words of a config file's argument: "deepfwfm,D90-R90-F40", "nfm,pairwise", "fwfm"."""
+def argument_of(config: Config, full_dim: int = 0) -> str:
+    """A config in the words of a config file's argument: "deepfwfm,D90-R90-F40", "nfm,pairwise", "fm,E-40".
+
+    Args:
+      config: of a run.
+      full_dim: values of an embedding that is not shortened; 0 where that is not known.
+    """
     parts = [config.model.name]
     if config.model.name == "nfm" and config.model.nfm_pooling == "pairwise":
         parts.append("pairwise")
     if config.model.narrow:
         parts.append(f"N-{100 * config.model.narrow:g}")
+    if (dim := config.model.embedding_dim) < full_dim:
+        parts.append(f"E-{100 * (1 - dim / full_dim):.3g}")
     if code := _code(config):
         parts.append(code)
     return ",".join(parts)
@@ -91,7 +98,11 @@ def group_settings(records: Sequence[Record]) -> list[Setting]:
     for record in (r for r in records if r.result):
         groups.setdefault(_key(record), []).append(record)
     members = list(groups.values())
-    arguments = [argument_of(g[0].config) for g in members]
+    full: dict[Any, int] = {}
+    for first in (g[0] for g in members):
+        key = _key(first, "model.embedding_dim")
+        full[key] = max(full.get(key, 0), first.config.model.embedding_dim)
+    arguments = [argument_of(g[0].config, full[_key(g[0], "model.embedding_dim")]) for g in members]
     settings = []
     for group, argument in zip(members, arguments, strict=True):
         namesakes = [g[0] for g, a in zip(members, arguments, strict=True) if a == argument]

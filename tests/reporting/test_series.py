@@ -46,6 +46,11 @@ def test_seeds_make_one_setting_and_namesakes_are_told_apart():
     assert varying(runs[:3]) == ["optim.learning_rate", "seed"]
 
 
+def test_short_embeddings_have_the_papers_name():
+    runs = [record("deepfwfm"), record("deepfwfm,E-40"), record("deepfwfm,E-80"), record("fm,E-40")]
+    assert [s.label for s in group_settings(runs)] == ["deepfwfm", "deepfwfm,E-40", "deepfwfm,E-80", "fm"]
+
+
 def test_curves_hold_everything_else_equal():
     runs = [
         record("deepfwfm", 0.80, 400),
