@@ -139,9 +139,12 @@ def schedule(
     """
     figure, axes = panels(2 if rates else 1, 1, height=3.6 if rates else 2.2, sharex=True)
     if rates:
-        for rate, colour, marker in zip(rates, COLOURS, MARKERS, strict=False):
-            axes[0].plot(rate.steps, rate.planned, color=colour, linewidth=1.1)
-            axes[0].plot(*_columns(rate.found), marker, color=colour, label=LETTERS.get(rate.code, rate.code))
+        for index, (rate, colour, marker) in enumerate(zip(rates, COLOURS, MARKERS, strict=False)):
+            ahead = max(len(rates) - 1 - index, 0)  # thicker, so that equal rates are all seen
+            axes[0].plot(rate.steps, rate.planned, color=colour, linewidth=1.1 + 1.1 * ahead)
+            found = _columns(rate.found)
+            name = LETTERS.get(rate.code, rate.code)
+            axes[0].plot(*found, marker, color=colour, label=name, markersize=4.5 + 2.5 * ahead)
             axes[0].axhline(rate.target, color=colour, linewidth=0.6, linestyle=":")
         axes[0].set_ylabel("pruned")
         axes[0].set_ylim(-0.03, 1.03)

@@ -68,10 +68,11 @@ def write_report(
     if not records:
         raise ReportError(f"no run can be read; the first: {failures[0].path}: {failures[0].reason}")
     record = _choose(records, focus)
-    rows, notes = _rows(record, data if sample_rows else None, sample_rows)
-    details = look_closely(
-        record, dense_twin(record, records), rows, sample_rows=sample_rows, progress=advance
-    )
+    advance("reading the run and its rows", 0, 1)
+    rows, notes = _rows(record, data, sample_rows)
+    twin = dense_twin(record, records)
+    details = look_closely(record, twin, rows, sample_rows=sample_rows, progress=advance)
+    advance("reading the run and its rows", 1, 1)
     pairs, more = _all_pairs(details, records, advance)
     details.notes.extend([*notes, *more])
     manifest = dict(rows.manifest) if rows else {}
