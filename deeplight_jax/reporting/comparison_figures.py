@@ -57,7 +57,7 @@ def rate_curves(code: str, curves: Sequence[Series]) -> Figure:
 
 
 def pareto(candidates: Sequence[Candidate]) -> Figure:
-    """ROC AUC on validation against bytes (log axis); the front is drawn and named."""
+    """ROC AUC on validation against bytes, in logs where sizes differ much; the front is drawn and named."""
     figure, (ax,) = panels(height=3.6)
     front = pareto_front([c.bytes for c in candidates], [c.roc_auc for c in candidates])
     best = [candidates[i] for i in front]
@@ -67,7 +67,11 @@ def pareto(candidates: Sequence[Candidate]) -> Figure:
         mine = [c for c in candidates if c.model == model]
         marker, colour = MARKERS[index % len(MARKERS)], COLOURS[index % len(COLOURS)]
         ax.plot([c.bytes for c in mine], [c.roc_auc for c in mine], marker, color=colour, label=model)
-    plain_log(ax, "x", size, between="25")
+    sizes = [c.bytes for c in candidates]
+    if max(sizes) > 4 * min(sizes):
+        plain_log(ax, "x", size, between="25")
+    else:
+        ax.xaxis.set_major_formatter(lambda value, _: size(value))
     ax.margins(0.1, 0.12)
     _name(ax, best)
     ax.set_xlabel("size of the model")
@@ -79,9 +83,11 @@ def pareto(candidates: Sequence[Candidate]) -> Figure:
 
 def _name(ax: Axes, front: Sequence[Candidate]) -> None:
     """Names beside the best of the front, on the side of the panel's middle so that none is cut off."""
-    low, high = ax.get_xlim()
     for candidate in sorted(front, key=lambda c: -c.roc_auc)[:_NAMED]:
-        left = candidate.bytes > (low * high) ** 0.5
+        across, _ = ax.transAxes.inverted().transform(
+            ax.transData.transform((candidate.bytes, candidate.roc_auc))
+        )
+        left = across > 0.5
         ax.annotate(
             candidate.label.partition(" (")[0],
             (candidate.bytes, candidate.roc_auc),

@@ -11,9 +11,10 @@ from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.errors import DeeplightError, ReportError
 from deeplight_jax.reporting.details import Details, Pairs, dense_twin, look_closely, open_rows, pairs_of
 from deeplight_jax.reporting.drawing import draw
+from deeplight_jax.reporting.naming import argument_of
 from deeplight_jax.reporting.report_page import Material, report_page
 from deeplight_jax.reporting.report_tables import valid_area
-from deeplight_jax.reporting.series import argument_of, group_settings
+from deeplight_jax.reporting.series import group_settings
 from deeplight_jax.reporting.sources import Failure, Record, find_runs, read_latencies, read_records
 from deeplight_jax.training.checkpoint import write_atomically
 from deeplight_jax.training.inspect import load_run
@@ -52,8 +53,8 @@ def write_report(
       out: HTML file to write or replace, whole or not at all.
       figures: folder for the figures as PNG files, made if it is missing.
       bench: files of `deeplight bench --json`; latencies stand beside the runs measured.
-      focus: name or path of the run to look at closely; by default the best on validation of those runs that
-        prune the most components.
+      focus: name or path of the run to look at closely, or its folder's name if no other has it; by default
+        the best on validation of those runs that prune the most components.
       data: where the focus run's rows are now, if not where its config says.
       paper: "criteo" or "avazu", whose figures stand beside ours; by default the data's recipe decides.
       sample_rows: validation rows for the field losses; 0 leaves them and the calibration out.
@@ -92,9 +93,10 @@ def _choose(records: Sequence[Record], focus: str) -> Record:
     """
     if focus:
         wanted = os.path.normpath(focus)
-        for record in records:
-            if wanted in (record.name, os.path.normpath(record.path)):
-                return record
+        exact = [r for r in records if wanted in (r.name, os.path.normpath(r.path))]
+        named = exact or [r for r in records if Path(r.path).name == wanted]
+        if len(named) == 1:
+            return named[0]
         known = ", ".join(r.name for r in records[:8]) + (", ..." if len(records) > 8 else "")
         raise ReportError(f"--focus {focus} is none of the runs; they are {known}")
 

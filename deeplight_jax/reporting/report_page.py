@@ -12,8 +12,9 @@ import numpy as np
 
 from deeplight_jax.reporting import html
 from deeplight_jax.reporting.details import Details, Pairs, dense_twin
+from deeplight_jax.reporting.naming import argument_of
 from deeplight_jax.reporting.report_tables import config_and_environment, headline, run_table
-from deeplight_jax.reporting.series import Setting, argument_of
+from deeplight_jax.reporting.series import Setting
 from deeplight_jax.reporting.sources import Failure, Record
 from deeplight_jax.reporting.style import size
 from deeplight_jax.sweeping.paper import FIGURES

@@ -8,7 +8,8 @@ from typing import Any
 
 from deeplight_jax.config import COMPONENT_LETTERS, flatten
 from deeplight_jax.reporting.html import Cell, definitions, folded, table
-from deeplight_jax.reporting.series import Setting, argument_of, varying
+from deeplight_jax.reporting.naming import argument_of
+from deeplight_jax.reporting.series import Setting, varying
 from deeplight_jax.reporting.sources import Record
 from deeplight_jax.reporting.style import size
 from deeplight_jax.sweeping.paper import Published

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplight_jax.config import COMPONENT_LETTERS, Config, flatten
+from deeplight_jax.config import Config, flatten
+from deeplight_jax.reporting.naming import argument_of, code_of
 from deeplight_jax.reporting.sources import Record
 
 _PLACES = ("seed", "data.dir", "data.verify", "train.keep", "train.init_from")  # do not make a setting
@@ -54,30 +55,6 @@ class Series(NamedTuple):
     label: str
     kind: str
     points: tuple[Point, ...]
-
-
-def argument_of(config: Config, full_dim: int = 0) -> str:
-    """A config in the words of a config file's argument: "deepfwfm,D90-R90-F40", "nfm,pairwise", "fm,E-40".
-
-    Args:
-      config: of a run.
-      full_dim: values of an embedding that is not shortened; 0 where that is not known.
-    """
-    parts = [config.model.name]
-    if config.model.name == "nfm" and config.model.nfm_pooling == "pairwise":
-        parts.append("pairwise")
-    if config.model.narrow:
-        parts.append(f"N-{100 * config.model.narrow:g}")
-    if (dim := config.model.embedding_dim) < full_dim:
-        parts.append(f"E-{100 * (1 - dim / full_dim):.3g}")
-    if code := _code(config):
-        parts.append(code)
-    return ",".join(parts)
-
-
-def _code(config: Config, without: str = "") -> str:
-    rates = {c: config.sparsity[name] for c, name in COMPONENT_LETTERS.items() if name != without}
-    return "-".join(f"{letter}{100 * rate:.4g}" for letter, rate in rates.items() if rate)
 
 
 def settings_of(config: Config) -> dict[str, Any]:
@@ -140,7 +117,7 @@ def rate_series(records: Sequence[Record], code: str, most: int = 4) -> list[Ser
             values = {flatten(r.config)[lever] for r in group}
             if len(values) > 1:
                 points = tuple(sorted(_points(group, lever, code)))
-                rest = _code(group[0].config, without=code)
+                rest = code_of(group[0].config, without=code)
                 label = ", ".join(filter(None, (group[0].config.model.name, rest, kind)))
                 curves.append((bool(rest), Series(label, kind, points)))
     curves.sort(key=lambda found: (-len(found[1].points), found[0]))

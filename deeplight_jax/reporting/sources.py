@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from deeplight_jax.config import Config, config_hash
 from deeplight_jax.errors import DeeplightError, ReportError
+from deeplight_jax.reporting.naming import argument_of
 from deeplight_jax.serving import artifact
 from deeplight_jax.training import run
 
@@ -93,6 +94,8 @@ def read_records(
             records.append(_read(path, name, latencies or {}))
         except (DeeplightError, OSError, KeyError, TypeError) as error:
             failures.append(Failure(path, str(error)))
+    if all(_is_member(Path(r.path)) for r in records):
+        records.sort(key=lambda record: record.name)  # their folders' names are in no order
     return records, failures
 
 
@@ -105,8 +108,15 @@ def _read(path: str, name: str, latencies: Mapping[str, float]) -> Record:
         if missing:
             raise ReportError(f"{directory / 'result.json'} lacks {', '.join(sorted(missing))}")
     step = path.rpartition("@")[2] if not Path(path).is_dir() else (result or {}).get("best_step")
+    if _is_member(directory):
+        name = f"{argument_of(config)} {directory.name[:8]}"
     latency = latencies.get(f"{config_hash(config)}@{step}", latencies.get(directory.name))
     return Record(name, path, config, data, result, _history(directory / "metrics.jsonl"), latency)
+
+
+def _is_member(directory: Path) -> bool:
+    """Whether a run is a sweep's member, whose name is a hash."""
+    return directory.parent.name == "members" and (directory.parents[1] / "sweep.json").is_file()
 
 
 def _history(file: Path) -> list[dict[str, Any]]:

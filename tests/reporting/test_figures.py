@@ -136,6 +136,9 @@ def test_pareto():
     assert sorted(text.get_text() for text in ax.texts) == ["a", "c", "d"]
     assert ax.get_xscale() == "log"
     assert legend(ax) == ["fm", "lr"]
+    (ax,) = comparison_figures.pareto([comparison_figures.Candidate(*row) for row in rows[:3]]).axes
+    assert ax.get_xscale() == "linear"
+    assert ax.xaxis.get_major_formatter()(2e5, 0) == "200 kB"
 
 
 def test_files(tmp_path):

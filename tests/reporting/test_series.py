@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from deeplight_jax.config import default_config, override
 from deeplight_jax.models.argument import apply_argument
 from deeplight_jax.reporting.details import dense_twin
-from deeplight_jax.reporting.series import argument_of, group_settings, pareto_front, rate_series, varying
+from deeplight_jax.reporting.naming import argument_of
+from deeplight_jax.reporting.series import group_settings, pareto_front, rate_series, varying
 from deeplight_jax.reporting.sources import Record
 
 DATA = {"content_hash": "abc", "rows": 10, "schema": []}

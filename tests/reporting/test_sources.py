@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from deeplight_jax.config import default_config, to_json
+from deeplight_jax.config import default_config, override, to_json
 from deeplight_jax.errors import ReportError
 from deeplight_jax.reporting.sources import find_runs, read_latencies, read_records
 from deeplight_jax.serving import artifact
@@ -38,7 +38,13 @@ def test_runs_are_found_three_levels_down_and_no_deeper(tmp_path, monkeypatch):
 def test_of_a_sweep_only_members_are_runs(tmp_path):
     for name in ("members/01ab", "members/02cd", "warmup/03ef"):
         make(tmp_path / "S" / name)
-    assert [Path(p).name for p in find_runs([tmp_path / "S"])] == ["01ab", "02cd"]
+    (tmp_path / "S" / "sweep.json").write_text("{}", encoding="utf-8")
+    config = override(default_config(), {"model.name": "fm", "sparsity.embedding": 0.4})
+    (tmp_path / "S/members/02cd/config.json").write_text(to_json(config), encoding="utf-8")
+    paths = find_runs([tmp_path / "S"])
+    assert [Path(p).name for p in paths] == ["01ab", "02cd"]
+    records, _ = read_records(paths[::-1])
+    assert [r.name for r in records] == ["deepfwfm 01ab", "fm,F40 02cd"]
 
 
 def test_names_are_short_and_failures_have_reasons(tmp_path):
