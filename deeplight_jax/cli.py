@@ -17,6 +17,7 @@ from rich.logging import RichHandler
 
 from deeplight_jax.cli_bench import add_bench
 from deeplight_jax.cli_masks import add_masks
+from deeplight_jax.cli_report import add_report
 from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.cli_sweep import add_sweep
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     add_sweep(commands, _OUT, _ERR)
     masks = commands.add_parser("masks", help="runs' masks: shown, compared, merged", allow_abbrev=False)
     add_masks(masks, _OUT)
+    add_report(commands, _OUT, _ERR)
     quickstart = commands.add_parser(
         "quickstart", help="dense against pruned on a planted world", allow_abbrev=False
     )

@@ -31,6 +31,10 @@ class MaskError(DeeplightError):
     """Mask trees do not fit each other or a model, or a file of masks is missing or damaged."""
 
 
+class ReportError(DeeplightError):
+    """A report has nothing to show, lacks what it needs, or cannot be written."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: the nearest known one, or all of them."""
     names = sorted(known)

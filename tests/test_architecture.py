@@ -12,6 +12,7 @@ ORDER = [
     "cli",
     "cli_bench",
     "cli_masks",
+    "cli_report",
     "cli_serving",
     "cli_sweep",
     "quickstart",
