@@ -102,7 +102,8 @@ def load_schema_of(workdir: Path) -> Schema:
 
 def load_plan_of(workdir: Path) -> Plan:
     """The plan a run follows."""
-    return make_plan(load_config_of(workdir), int(load_data_of(workdir)["rows"]))
+    field_rows = [field.size for field in load_schema_of(workdir).fields]
+    return make_plan(load_config_of(workdir), int(load_data_of(workdir)["rows"]), field_rows)
 
 
 def load_result(workdir: Path) -> dict[str, Any] | None:
