@@ -67,11 +67,11 @@ def _magnitude_bits(x: jax.Array) -> jax.Array:
 
 
 def _value_bits(x: jax.Array) -> jax.Array:
-    """u32, ordered as x is; both zeros alike, every NaN last."""
-    x = x.astype(jnp.float32)
-    x = jnp.where(x == 0, 0.0, jnp.where(jnp.isnan(x), jnp.nan, x))
-    bits = jax.lax.bitcast_convert_type(x, jnp.uint32)
-    return jnp.where(bits >> 31 == 1, ~bits, bits | jnp.uint32(1 << 31))
+    """u32, ordered as x is; both zeros alike, every NaN last; floats are not compared: subnormals are flushed."""
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+    sign, magnitude = jnp.uint32(1 << 31), bits & jnp.uint32((1 << 31) - 1)
+    positive = (bits < sign) | (magnitude == 0) | (magnitude > jnp.uint32(0x7F800000))
+    return jnp.where(positive, magnitude | sign, ~bits)
 
 
 def _largest_with_fewer(
