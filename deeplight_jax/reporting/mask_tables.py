@@ -54,6 +54,36 @@ def diff_tables(title: str, compared: Mapping[str, Any]) -> list[Table]:
     return [table, pairs] if "field" in compared["components"] else [table]
 
 
+def churn_tables(title: str, churn: Mapping[str, Any]) -> list[Table]:
+    """How masks moved: since the run began, at each report, and from checkpoint to checkpoint.
+
+    Args:
+      title: whose masks.
+      churn: of `describe_churn`.
+    """
+    whole = _table(title, "weights", "events", "pruned", "regrown", "turnover an event", "settled after step")
+    for code, part in churn["components"].items():
+        counts = (f"{part[name]:,}" for name in ("weights", "events", "pruned", "regrown"))
+        settled = f"{part['settled_step']:,}"
+        whole.add_row(LETTERS.get(code, code), *counts, f"{part['turnover']:.3%}", settled)
+    codes = list(churn["components"])
+    reports = _table("turnover an event", *(LETTERS.get(code, code) for code in codes))
+    for report in churn["reports"]:
+        if report["events"]:
+            shares = (f"{report[code]['turnover']:.3%}" for code in codes)
+            reports.add_row(f"to step {report['step']:,}", *shares)
+    saved = _table(
+        "checkpoints: changed, and of these for the last time", *(LETTERS.get(code, code) for code in codes)
+    )
+    for entry in churn["checkpoints"]:
+        cells = [
+            f"{part['pruned'] + part['regrown']:,} ({part['last_changed']:,})"
+            for part in (entry[code] for code in codes)
+        ]
+        saved.add_row(f"step {entry['from']:,} to {entry['to']:,}", *cells)
+    return [whole, reports, *([saved] if churn["checkpoints"] else [])]
+
+
 def _fields_table(shown: Mapping[str, Any]) -> list[Table]:
     """One table, a row a field: its rows in the embedding table and its live pairs; none without either."""
     if not shown["rows"] and not shown["pairs"]:

@@ -67,7 +67,7 @@ def _magnitude_bits(x: jax.Array) -> jax.Array:
 
 
 def _value_bits(x: jax.Array) -> jax.Array:
-    """u32, ordered as x is; both zeros alike, every NaN last; floats are not compared: subnormals are flushed."""
+    """u32, ordered as x is; both zeros alike, every NaN last; comparing floats would flush subnormals."""
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
     sign, magnitude = jnp.uint32(1 << 31), bits & jnp.uint32((1 << 31) - 1)
     positive = (bits < sign) | (magnitude == 0) | (magnitude > jnp.uint32(0x7F800000))

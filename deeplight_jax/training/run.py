@@ -127,6 +127,16 @@ def append_metrics(workdir: Path, row: Mapping[str, Any]) -> None:
         file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
+def load_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl, first step first; a half-written last line is left out.
+
+    Raises:
+      RunError: no run is there.
+    """
+    lines = _read(workdir / "metrics.jsonl").splitlines()
+    return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
+
+
 def rewind_metrics(workdir: Path, step: int) -> None:
     """Drop what an interrupted run wrote behind its last checkpoint, and a half-written last line."""
     path = workdir / "metrics.jsonl"
