@@ -61,25 +61,21 @@ def churn_tables(title: str, churn: Mapping[str, Any]) -> list[Table]:
       title: whose masks.
       churn: of `describe_churn`.
     """
-    whole = _table(title, "weights", "events", "pruned", "regrown", "turnover an event", "settled after step")
-    for code, part in churn["components"].items():
-        counts = (f"{part[name]:,}" for name in ("weights", "events", "pruned", "regrown"))
-        settled = f"{part['settled_step']:,}"
-        whole.add_row(LETTERS.get(code, code), *counts, f"{part['turnover']:.3%}", settled)
     codes = list(churn["components"])
-    reports = _table("turnover an event", *(LETTERS.get(code, code) for code in codes))
+    letters: list[str] = [LETTERS.get(code, code) for code in codes]
+    whole = _table(title, "weights", "events", "pruned", "regrown", "turnover an event", "settled after step")
+    for letter, part in zip(letters, churn["components"].values(), strict=True):
+        counts = (f"{part[name]:,}" for name in ("weights", "events", "pruned", "regrown"))
+        whole.add_row(letter, *counts, f"{part['turnover']:.3%}", f"{part['settled_step']:,}")
+    reports = _table("turnover an event", *letters)
     for report in churn["reports"]:
         if report["events"]:
             shares = (f"{report[code]['turnover']:.3%}" for code in codes)
             reports.add_row(f"to step {report['step']:,}", *shares)
-    saved = _table(
-        "checkpoints: changed, and of these for the last time", *(LETTERS.get(code, code) for code in codes)
-    )
+    saved = _table("checkpoints: changed, and of these for the last time", *letters)
     for entry in churn["checkpoints"]:
-        cells = [
-            f"{part['pruned'] + part['regrown']:,} ({part['last_changed']:,})"
-            for part in (entry[code] for code in codes)
-        ]
+        parts = (entry[code] for code in codes)
+        cells = (f"{p['pruned'] + p['regrown']:,} ({p['last_changed']:,})" for p in parts)
         saved.add_row(f"step {entry['from']:,} to {entry['to']:,}", *cells)
     return [whole, reports, *([saved] if churn["checkpoints"] else [])]
 

@@ -23,9 +23,9 @@ def describe_churn(workdir: str | Path, settled_below: float = 0.001) -> dict[st
       settled_below: a component is settled after the last report whose turnover is above this.
 
     Returns:
-      `components: {code: {weights, pruned, regrown, events, turnover, settled_step}}`: times that a kept weight
-      was pruned and a pruned one kept again; the share of weights that changed sides at an event, over the last
-      report; and the step of the last report above `settled_below`, 0 if there is none.
+      `components: {code: {weights, pruned, regrown, events, turnover, settled_step}}`: times that a kept
+      weight was pruned and a pruned one kept again; the share of weights that changed sides at an event,
+      over the last report; and the step of the last report above `settled_below`, 0 if there is none.
       `reports: [{step, events, CODE: {pruned, regrown, turnover}}]`: of the events between two reports.
       `checkpoints: [{from, to, CODE: {pruned, regrown, last_changed}}]`: masks of one saved checkpoint beside
       the next one's; `last_changed` counts weights that no later one changed.
@@ -45,14 +45,16 @@ def describe_churn(workdir: str | Path, settled_below: float = 0.001) -> dict[st
             **rows[-1]["churn"][code],
             "events": rows[-1]["churn"]["events"],
             "turnover": reports[-1][code]["turnover"],
-            "settled_step": max(
-                (r["step"] for r in reports if r[code]["turnover"] > settled_below), default=0
-            ),
+            "settled_step": _last_above(reports, code, settled_below),
         }
         for code in rows[-1]["churn"]
         if code != "events"
     }
     return {"components": components, "reports": reports, "checkpoints": _checkpoints(directory)}
+
+
+def _last_above(reports: Sequence[Mapping[str, Any]], code: str, settled_below: float) -> int:
+    return max((r["step"] for r in reports if r[code]["turnover"] > settled_below), default=0)
 
 
 def _between(rows: Sequence[Mapping[str, Any]], weights: Mapping[str, int]) -> list[dict[str, Any]]:
