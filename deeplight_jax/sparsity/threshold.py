@@ -18,30 +18,34 @@ from deeplight_jax.errors import ConfigError
 _MAX_VALUES = 2**31 - 1  # counts are i32
 
 
-def smallest(arrays: Sequence[jax.Array], count: jax.typing.ArrayLike) -> list[jax.Array]:
+def smallest(
+    arrays: Sequence[jax.Array], count: jax.typing.ArrayLike, *, signed: bool = False
+) -> list[jax.Array]:
     """Marks the `count` smallest magnitudes over all arrays together.
 
     Args:
       arrays: f32 or narrower float arrays of any shape; NaN sorts above infinity.
       count: i32[], how many to mark, in [0, total size]; may be traced.
+      signed: order by value instead, -2 below 1; of equal values, as of 0 and -0, none is smaller.
 
     Returns:
-      bool arrays of the same shapes; exactly `count` entries are True. Of equal magnitudes at the
-      threshold those of the first array and the lowest index are marked first.
+      bool arrays of the same shapes; exactly `count` entries are True. Of equal magnitudes (or values) at
+      the threshold those of the first array and the lowest index are marked first.
 
     Raises:
       ConfigError: more than 2^31 - 1 values.
 
     Cost:
-      31 counting passes; up to 31 more only where equal magnitudes straddle the threshold.
+      31 counting passes (32 if signed); up to 31 more only where equal ones straddle the threshold.
     """
     if sum(a.size for a in arrays) > _MAX_VALUES:
         raise ConfigError(
             f"{sum(a.size for a in arrays)} values share one threshold; at most {_MAX_VALUES} can"
         )
-    bits = [_magnitude_bits(a) for a in arrays]
+    bits = [_value_bits(a) if signed else _magnitude_bits(a) for a in arrays]
     count = jnp.asarray(count, jnp.int32)
-    threshold = _largest_with_fewer(lambda v: _total(b < v for b in bits), count)
+    one = jnp.uint32(1) if signed else jnp.int32(1)
+    threshold = _largest_with_fewer(lambda v: _total(b < v for b in bits), count, one)
     below = [b < threshold for b in bits]
     equal = [b == threshold for b in bits]
     wanted = count - _total(below)  # of the equal ones, by index
@@ -49,7 +53,7 @@ def smallest(arrays: Sequence[jax.Array], count: jax.typing.ArrayLike) -> list[j
     def by_index(equal: list[jax.Array]) -> list[jax.Array]:
         index = _indices(equal)
         cut = _largest_with_fewer(
-            lambda v: _total(e & (i < v) for e, i in zip(equal, index, strict=True)), wanted
+            lambda v: _total(e & (i < v) for e, i in zip(equal, index, strict=True)), wanted, jnp.int32(1)
         )
         return [e & (i <= cut) & (wanted > 0) for e, i in zip(equal, index, strict=True)]
 
@@ -62,14 +66,28 @@ def _magnitude_bits(x: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(jnp.abs(x.astype(jnp.float32)), jnp.int32)
 
 
-def _largest_with_fewer(count_below: Callable[[jax.Array], jax.Array], count: jax.Array) -> jax.Array:
-    """Largest i32 v >= 0 with count_below(v) < count, bit by bit from the top; 0 if there is none."""
+def _value_bits(x: jax.Array) -> jax.Array:
+    """u32, ordered as x is; both zeros alike, every NaN last; comparing floats would flush subnormals."""
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
+    sign, magnitude = jnp.uint32(1 << 31), bits & jnp.uint32((1 << 31) - 1)
+    positive = (bits < sign) | (magnitude == 0) | (magnitude > jnp.uint32(0x7F800000))
+    return jnp.where(positive, magnitude | sign, ~bits)
+
+
+def _largest_with_fewer(
+    count_below: Callable[[jax.Array], jax.Array], count: jax.Array, one: jax.Array
+) -> jax.Array:
+    """Largest v >= 0 with count_below(v) < count, bit by bit from the top; 0 if there is none.
+
+    v is of the type of `one`, i32 or u32.
+    """
+    bits = jnp.iinfo(one.dtype).bits - (one.dtype == jnp.int32)
 
     def try_bit(i: jax.Array, found: jax.Array) -> jax.Array:
-        candidate = found | (jnp.int32(1) << (30 - i))
+        candidate = found | (one << (bits - 1 - i).astype(one.dtype))
         return jnp.where(count_below(candidate) < count, candidate, found)
 
-    return jax.lax.fori_loop(0, 31, try_bit, jnp.int32(0))
+    return jax.lax.fori_loop(0, bits, try_bit, one - one)
 
 
 def _total(marks) -> jax.Array:

@@ -22,6 +22,7 @@ from deeplight_jax.config import shuffle_seed
 from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.evaluation.evaluate import metrics_of, predict_each
+from deeplight_jax.sparsity.churn import of_components
 from deeplight_jax.sparsity.components import Component
 from deeplight_jax.sweeping import ledger
 from deeplight_jax.sweeping.launch import Progress, fail
@@ -37,6 +38,7 @@ from deeplight_jax.sweeping.stacking import (
     plan_place,
     stack,
     take,
+    take_part,
     widen,
 )
 from deeplight_jax.training import checkpoint, run
@@ -44,7 +46,7 @@ from deeplight_jax.training.history import Evaluation, should_stop
 from deeplight_jax.training.job import Job, make_job, masks_to_start_from, start_or_resume
 from deeplight_jax.training.loop import REPORT_STEPS
 from deeplight_jax.training.optimizer import build_optimizer
-from deeplight_jax.training.record import conclude, forget, record_evaluation, report_loss, save
+from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
 from deeplight_jax.training.state import TrainState, abstract_state
 from deeplight_jax.training.step import TrainStep, train_step_of
 
@@ -213,7 +215,7 @@ def _train(lanes: Sequence[Lane], stacked: TrainState, program: Program, place: 
         epoch_ends = step % plan.epoch_steps == 0
         saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)
         if saves or step % REPORT_STEPS == 0:
-            _report(lanes, step, losses)
+            _report(lanes, stacked, place, step, losses)
             losses = []
         if epoch_ends:
             _evaluate(lanes, stacked, place, step)
@@ -249,13 +251,16 @@ def _conclude(lane: Lane, clock: _Clock) -> None:
         lane.alive = False
 
 
-def _report(lanes: Sequence[Lane], step: int, losses: Sequence[jax.Array]) -> None:
-    """Each lane's losses f32[step], fetched from the device at once."""
+def _report(
+    lanes: Sequence[Lane], stacked: TrainState, place: Place, step: int, losses: Sequence[jax.Array]
+) -> None:
+    """Each lane's losses f32[step], fetched from the device at once, and its masks' churn."""
     values = np.stack(jax.device_get(losses), axis=1)
-    for lane, own in zip(lanes, values, strict=False):  # behind the lanes comes padding
+    for i, lane in enumerate(lanes):  # behind the lanes comes padding
         if lane.alive and lane.events:
             with lane.guarded():
-                report_loss(lane.job, step, own, lane.events)
+                churn = of_components(take_part(stacked.churn, i, place), lane.job.plan.components)
+                report(lane.job, churn, step, values[i], lane.events)
 
 
 def _evaluate(lanes: Sequence[Lane], stacked: TrainState, place: Place, step: int) -> None:

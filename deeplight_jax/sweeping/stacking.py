@@ -19,7 +19,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from deeplight_jax.data.schema import Batch
+from deeplight_jax.sparsity.churn import Churn, no_churn, of_components
 from deeplight_jax.sparsity.components import Component, Labels
+from deeplight_jax.sparsity.criteria import blank_memory
 from deeplight_jax.sparsity.masks import full_masks
 from deeplight_jax.training.state import TrainState
 from deeplight_jax.training.step import TrainStep
@@ -77,15 +79,20 @@ def stack(states: Sequence[TrainState], place: Place) -> TrainState:
 
 def take(state: TrainState, index: int, place: Place) -> TrainState:
     """One member's state out of a stack, on the first device."""
+    rest = (state.seed, state.params, state.opt_state)
+    seed, params, opt_state = take_part(rest, index, place)
+    return TrainState(step=jnp.int32(state.step), seed=seed, params=params, opt_state=opt_state)
+
+
+def take_part(stacked: Any, index: int, place: Place) -> Any:
+    """One member's part out of a stacked tree, on the first device."""
     device, row = divmod(index, place.per_device)
 
     def local(array: jax.Array) -> jax.Array:
         shards = sorted(array.addressable_shards, key=lambda shard: shard.index[0].start or 0)
         return shards[device].data
 
-    rest = jax.tree.map(local, (state.seed, state.params, state.opt_state))
-    seed, params, opt_state = jax.device_put(_row_of(rest, row), jax.local_devices()[0])
-    return TrainState(step=jnp.int32(state.step), seed=seed, params=params, opt_state=opt_state)
+    return jax.device_put(_row_of(jax.tree.map(local, stacked), row), jax.local_devices()[0])
 
 
 def make_program(step: TrainStep, place: Place, at_once: int) -> Program:
@@ -137,21 +144,41 @@ def fastest_layout(step: TrainStep, place: Place, state: TrainState, batch: Batc
 
 
 def widen(state: TrainState, labels: Labels, components: Sequence[Component]) -> TrainState:
-    """The state with masks and targets of all the components: those it lacks keep everything, at target 0."""
+    """The state with masks, targets and churn of all the components: what it lacks keeps everything, target 0."""
     *others, own = state.opt_state
     full = full_masks(state.params, labels, components)
-    masks = jax.tree.map(lambda m, f: f if _is_none(m) else m, own.masks, full, is_leaf=_is_none)
-    targets = {c.code: own.targets.get(c.code, jnp.float32(0)) for c in components}
-    return state.replace(opt_state=(*others, own._replace(masks=masks, targets=targets)))
+    nothing = no_churn(components)
+    churn = Churn(nothing.pruned | own.churn.pruned, nothing.regrown | own.churn.regrown, own.churn.events)
+    memory = dict(own.memory)
+    if "scores" in memory:
+        memory["scores"] = _filled(memory["scores"], blank_memory(full))
+    wide = own._replace(
+        masks=_filled(own.masks, full),
+        targets={c.code: own.targets.get(c.code, jnp.float32(0)) for c in components},
+        churn=churn,
+        memory=memory,
+    )
+    return state.replace(opt_state=(*others, wide))
 
 
 def narrow(state: TrainState, labels: Labels, components: Sequence[Component]) -> TrainState:
-    """The state with masks and targets of these components alone, as a run of its own has them."""
+    """The state with masks, targets and churn of these components alone, as a run of its own has them."""
     codes = {c.code for c in components}
     *others, own = state.opt_state
-    masks = jax.tree.map(lambda label, m: m if label in codes else optax.MaskedNode(), labels, own.masks)
-    targets = {code: target for code, target in own.targets.items() if code in codes}
-    return state.replace(opt_state=(*others, own._replace(masks=masks, targets=targets)))
+
+    def of_codes(tree: Any) -> Any:
+        return jax.tree.map(lambda label, x: x if label in codes else optax.MaskedNode(), labels, tree)
+
+    memory = dict(own.memory)
+    if "scores" in memory:
+        memory["scores"] = of_codes(memory["scores"])
+    thin = own._replace(
+        masks=of_codes(own.masks),
+        targets={code: target for code, target in own.targets.items() if code in codes},
+        churn=of_components(own.churn, components),
+        memory=memory,
+    )
+    return state.replace(opt_state=(*others, thin))
 
 
 def nbytes(tree: Any) -> int:
@@ -162,6 +189,11 @@ def nbytes(tree: Any) -> int:
 @jax.jit
 def _row_of(tree: Any, row: int) -> Any:
     return jax.tree.map(lambda x: x[row], tree)
+
+
+def _filled(tree: Any, default: Any) -> Any:
+    """The tree with the default's leaves where it has none."""
+    return jax.tree.map(lambda x, d: d if _is_none(x) else x, tree, default, is_leaf=_is_none)
 
 
 def _is_none(mask: Any) -> bool:

@@ -45,7 +45,7 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
     Raises:
       ConfigError: the config cannot be carried out on the data.
     """
-    plan = make_plan(config, data.split("train").rows)
+    plan = make_plan(config, data.split("train").rows, [f.size for f in data.schema.fields])
     model = build_model(config, data.schema)
     _, labels = abstract_params(model, data.schema)
     check_prunable(plan, labels, config.model.name)

@@ -16,7 +16,7 @@ from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.training import run
 from deeplight_jax.training.history import Evaluation, should_stop
 from deeplight_jax.training.job import Job, Progress, make_job, masks_to_start_from, start_or_resume
-from deeplight_jax.training.record import conclude, evaluate_epoch, forget, report_loss, save
+from deeplight_jax.training.record import conclude, evaluate_epoch, forget, report, save
 from deeplight_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _train_epochs(
         epoch_ends = step % plan.epoch_steps == 0
         saves = epoch_ends or (train_config.checkpoint_steps and step % train_config.checkpoint_steps == 0)
         if saves or step % REPORT_STEPS == 0:
-            report_loss(job, step, losses, events)
+            report(job, state.churn, step, losses, events)
             losses = []
         if epoch_ends:
             history = [*history, evaluate_epoch(job, state, step, events)]

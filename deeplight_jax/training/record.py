@@ -14,6 +14,7 @@ from deeplight_jax.errors import RunError
 from deeplight_jax.evaluation.accounting import sparsity_report
 from deeplight_jax.evaluation.evaluate import evaluate_split
 from deeplight_jax.evaluation.metrics import Metrics
+from deeplight_jax.sparsity.churn import Churn, read_churn
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.history import Evaluation, best
 from deeplight_jax.training.job import Job
@@ -21,8 +22,17 @@ from deeplight_jax.training.plan import is_ripe, targets
 from deeplight_jax.training.state import TrainState, abstract_state
 
 
-def report_loss(job: Job, step: int, losses: Sequence[jax.typing.ArrayLike], events: SummaryWriter) -> None:
-    """Write the mean loss of the steps since the last report, f32[] each, the last of them `step`.
+def report(
+    job: Job, churn: Churn, step: int, losses: Sequence[jax.typing.ArrayLike], events: SummaryWriter
+) -> None:
+    """Write the mean loss since the last report, and how often masks have moved since the run began.
+
+    Args:
+      job: the run.
+      churn: of its state after `step`.
+      step: the last one.
+      losses: f32[] of each step since the last report.
+      events: where TensorBoard looks.
 
     Raises:
       RunError: a loss is not finite; the step is named.
@@ -34,9 +44,14 @@ def report_loss(job: Job, step: int, losses: Sequence[jax.typing.ArrayLike], eve
             f"the loss is not finite at step {bad}; lower optim.learning_rate "
             f"(the last good checkpoint is kept in {job.workdir / 'checkpoints'})"
         )
+    count, moves = read_churn(churn)
+    moved = {"events": count, **{code: m._asdict() for code, m in moves.items()}}
     row = {"step": step, "epoch": step / job.plan.epoch_steps, "loss": float(values.mean())}
-    run.append_metrics(job.workdir, row)
+    run.append_metrics(job.workdir, row | ({"churn": moved} if moves else {}))
     events.add_scalar("train/loss", row["loss"], step)
+    for code, m in moves.items():
+        events.add_scalar(f"churn/{code}_pruned", m.pruned, step)
+        events.add_scalar(f"churn/{code}_regrown", m.regrown, step)
 
 
 def evaluate_epoch(job: Job, state: TrainState, step: int, events: SummaryWriter) -> Evaluation:

@@ -53,7 +53,9 @@ def train_step_of(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         value, gradient = jax.value_and_grad(loss)(state.params, state, batch)
-        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params, step=state.step + 1)
+        updates, opt_state = optimizer.update(
+            gradient, state.opt_state, state.params, step=state.step + 1, gradients=gradient
+        )
         params = optax.apply_updates(state.params, updates)
         return state.replace(step=state.step + 1, params=params, opt_state=opt_state), value
 
