@@ -190,7 +190,7 @@ def _check(members: Sequence[Member], directory: Path, data: Prepared) -> None:
         try:
             if key not in seen:
                 check(member.config, workdir, data)
-            make_plan(member.config, data.split("train").rows)
+            plan_of(member.config, data)
             run.check_same(workdir, member.config, data)
         except DeeplightError as error:
             raise type(error)(f"{describe(member.point)}: {error}") from error
@@ -222,7 +222,7 @@ def _write_sweep(sweep: Sweep, members: Sequence[Member], directory: Path, data:
 
 def _about(member: Member, keys: Sequence[str], data: Prepared) -> dict[str, Any]:
     flat = flatten(member.config)
-    plan = make_plan(member.config, data.split("train").rows)
+    plan = plan_of(member.config, data)
     before = member.warmup_config.train.epochs * plan.epoch_steps if member.warmup_config else 0
     return {
         "name": member.name,

@@ -144,7 +144,7 @@ def fastest_layout(step: TrainStep, place: Place, state: TrainState, batch: Batc
 
 
 def widen(state: TrainState, labels: Labels, components: Sequence[Component]) -> TrainState:
-    """The state with masks, targets and churn of all the components: what it lacks keeps everything, target 0."""
+    """The state with masks, targets and churn of all the components: what it lacks keeps all, target 0."""
     *others, own = state.opt_state
     full = full_masks(state.params, labels, components)
     nothing = no_churn(components)

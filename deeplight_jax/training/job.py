@@ -45,13 +45,18 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
     Raises:
       ConfigError: the config cannot be carried out on the data.
     """
-    plan = make_plan(config, data.split("train").rows, [f.size for f in data.schema.fields])
+    plan = plan_of(config, data)
     model = build_model(config, data.schema)
     _, labels = abstract_params(model, data.schema)
     check_prunable(plan, labels, config.model.name)
     optimizer = build_optimizer(config, labels, plan)
     step = make_train_step(model, optimizer, config)
     return Job(config, workdir, data, plan, model, labels, step, optimizer, progress)
+
+
+def plan_of(config: Config, data: Prepared) -> Plan:
+    """The plan of a config over a data set's training rows; see `make_plan`."""
+    return make_plan(config, data.split("train").rows, [f.size for f in data.schema.fields])
 
 
 def masks_to_start_from(job: Job) -> Masks | None:
