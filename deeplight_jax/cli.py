@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.logging import RichHandler
 
+from deeplight_jax.cli_bench import add_bench
 from deeplight_jax.cli_masks import add_masks
 from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.cli_sweep import add_sweep
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print JSON instead of a table")
     evaluate.set_defaults(run=_evaluate)
     add_serving(commands, _OUT, _ERR)
+    add_bench(commands, _OUT, _ERR)
     _add_table(commands.add_parser("table", help="a table of the paper, ours beside it", allow_abbrev=False))
     add_sweep(commands, _OUT, _ERR)
     masks = commands.add_parser("masks", help="runs' masks: shown, compared, merged", allow_abbrev=False)

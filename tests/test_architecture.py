@@ -10,6 +10,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # each room may import only what stands to its right
 ORDER = [
     "cli",
+    "cli_bench",
     "cli_masks",
     "cli_serving",
     "cli_sweep",

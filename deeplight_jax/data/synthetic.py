@@ -10,6 +10,7 @@ so that DeepFwFM can express it, a linear model cannot, and a pruned R should ke
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import numpy as np
 
 from deeplight_jax.data.prepared import Prepared, create_split, open_prepared, staging, write_manifest
 from deeplight_jax.data.schema import Field, Schema, field_pairs
+from deeplight_jax.errors import DataError
 
 _NUMERIC = 13
 _BLOCK_ROWS = 1 << 16
@@ -30,6 +32,7 @@ class World:
     Attributes:
       rows: rows of all splits together; a tenth each goes to valid and test.
       largest: table rows of the largest categorical field; the 26 sizes grow geometrically from 4 to it.
+      table_rows: rows of the whole table, from which `largest` follows; 0: they follow from `largest`.
       pairs: planted field pairs.
       latent: length of the latent vectors.
       weight: standard deviation of the linear effects.
@@ -41,6 +44,7 @@ class World:
 
     rows: int = 400_000
     largest: int = 2_000
+    table_rows: int = 0
     pairs: int = 20
     latent: int = 4
     weight: float = 0.15
@@ -68,12 +72,10 @@ def prepare_synthetic(out: Path, world: World | None = None) -> Prepared:
       world: its settings.
 
     Raises:
-      DataError: `out` exists and is not empty, or cannot be written.
+      DataError: `out` exists and is not empty, or cannot be written, or the table has too few rows.
     """
     world = world or World()
-    sizes = np.geomspace(4, world.largest, 26).astype(int)
-    numeric = tuple(Field(f"I{i + 1}", "numeric", 1) for i in range(_NUMERIC))
-    schema = Schema(numeric + tuple(Field(f"C{i + 1}", "categorical", int(s)) for i, s in enumerate(sizes)))
+    schema = world_schema(world)
     effects = _plant(world, schema)
     tenth = world.rows // 10
     counts = {"train": world.rows - 2 * tenth, "valid": tenth, "test": tenth}
@@ -92,6 +94,28 @@ def prepare_synthetic(out: Path, world: World | None = None) -> Prepared:
         about = {"synthetic": {"world": dataclasses.asdict(world), "pairs": planted, "best": truth}}
         write_manifest(temporary, schema, counts, about)
     return open_prepared(out, verify=False)
+
+
+def world_schema(world: World) -> Schema:
+    """The fields of a planted world.
+
+    Raises:
+      DataError: its table has too few rows for 26 categorical fields of 4.
+    """
+    sizes = _sizes(world.largest)
+    if world.table_rows:
+        wanted = world.table_rows - _NUMERIC
+        if wanted < sum(_sizes(4)):
+            raise DataError(f"a world's table has {_NUMERIC + sum(_sizes(4))} rows or more")
+        largest = bisect_right(range(4, wanted), wanted, key=lambda size: sum(_sizes(size))) + 3
+        sizes = _sizes(largest)
+        sizes[-1] += wanted - sum(sizes)
+    numeric = tuple(Field(f"I{i + 1}", "numeric", 1) for i in range(_NUMERIC))
+    return Schema(numeric + tuple(Field(f"C{i + 1}", "categorical", size) for i, size in enumerate(sizes)))
+
+
+def _sizes(largest: int) -> list[int]:
+    return np.geomspace(4, largest, 26).astype(int).tolist()
 
 
 def _plant(world: World, schema: Schema) -> _Effects:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -136,25 +136,35 @@ def resident_bytes() -> int | None:
 def one_core() -> Iterator[int | None]:
     """Pins every thread of this process, and those that they start, to the last of its cores.
 
-    Yields the core, or None where the system cannot; afterwards all threads may use all cores again.
+    Yields the core, or None where the system cannot; afterwards every thread has the cores that it had, and
+    those started meanwhile have all.
     """
     try:
         allowed = os.sched_getaffinity(0)
-        _pin({max(allowed)})
+        before = {thread: _pin(thread, {max(allowed)}) for thread in _threads()}
     except (AttributeError, OSError):
         yield None
         return
     try:
         yield max(allowed)
     finally:
-        _pin(allowed)
+        for thread in _threads():
+            _pin(thread, before.get(thread) or allowed)
 
 
-def _pin(cores: set[int]) -> None:
-    os.sched_setaffinity(0, cores)
-    for thread in Path("/proc/self/task").glob("*"):
-        with suppress(OSError):  # it ended meanwhile
-            os.sched_setaffinity(int(thread.name), cores)
+def _threads() -> list[int]:
+    """This process's threads; 0 is the one that calls."""
+    return [0, *(int(thread.name) for thread in Path("/proc/self/task").glob("*") if thread.name.isdigit())]
+
+
+def _pin(thread: int, cores: set[int]) -> set[int]:
+    """Give a thread its cores; returns those it had, none if it ended meanwhile."""
+    try:
+        before = os.sched_getaffinity(thread)
+        os.sched_setaffinity(thread, cores)
+    except ProcessLookupError:
+        return set()
+    return before
 
 
 def draw_rows(

@@ -14,8 +14,11 @@ _UNKNOWN_CACHE_BYTES = 128 << 20  # more than most have
 
 
 def machine_facts() -> dict[str, Any]:
-    """For JSON: processor, architecture, cores this process may use, last cache in bytes (None: the system does
-    not tell), system, versions of Python and of the packages that are installed."""  # fmt: skip
+    """Processor, system and versions, for JSON.
+
+    `cores` are those this process may use; `last_cache_bytes` is None where the system does not tell;
+    `versions` has Python and what is installed of the packages measured.
+    """
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

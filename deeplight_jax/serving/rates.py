@@ -20,10 +20,12 @@ from deeplight_jax.serving.artifact import Artifact
 from deeplight_jax.serving.bench import Progress, Rows, Score, Timings, draw_rows, measure
 from deeplight_jax.serving.compact import compact
 from deeplight_jax.serving.engine import Engine, build
+from deeplight_jax.serving.rivals import check
 from deeplight_jax.serving.rivals.dense import dense_of_artifact, kind_of
-from deeplight_jax.serving.rivals.forward import DenseArrays
+from deeplight_jax.serving.rivals.forward import DenseArrays, Kind
 
 RATES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+RIVAL = "ONNX Runtime, dense"
 _BATCH = 512
 _TAIL = 3.0  # degrees of freedom of the weights' Student-t
 _SCALE = 0.05
@@ -52,8 +54,8 @@ class RateSweep(NamedTuple):
       lines: by ascending rate.
       rival: its name; None: none could be made.
       rival_p50_us, rival_row_us: its latencies, the same at every rate.
-      break_even, break_even_512: the rate from which the engine is faster at one row and at 512 a call,
-        between the measured ones by the logarithm of the latencies; None where they do not cross.
+      break_even, break_even_512: the rate from which the engine is faster, at one row and at 512 a call,
+        see `break_even`.
     """
 
     lines: list[RateLine]
@@ -81,7 +83,8 @@ def sweep_rates(
       progress: called while measuring.
 
     Raises:
-      ArtifactError: the model has no deep net, or the artifact does not name its model.
+      ArtifactError: the model has no deep net, the artifact does not name its model, or the rival computes
+        something else.
 
     Cost: a compact structure and an engine for each rate; they share one table.
     """
@@ -89,9 +92,10 @@ def sweep_rates(
     arrays = random_net(engine, model)
     engines = {rate: engine_at(engine, model, arrays, rate) for rate in rates}
     scorers: dict[str, Score] = {f"{rate:g}": e.score for rate, e in engines.items()}
-    kind = kind_of(model, engine.schema, engine.compact.dim)
-    if rival := _onnx(kind, arrays):
-        scorers["rival"] = rival
+    rival = _onnx(kind_of(model, engine.schema, engine.compact.dim), arrays)
+    if rival:
+        check(RIVAL, rival, engines.get(0.0) or engine_at(engine, model, arrays, 0.0))
+        scorers[RIVAL] = rival
     drawn = draw_rows(engine.schema, rows)
     found = measure(scorers, *drawn, rounds, seconds, batches=(_BATCH,), progress=progress)
     lines = [
@@ -100,10 +104,10 @@ def sweep_rates(
     ]
     if not rival:
         return RateSweep(lines, None, None, None, None, None)
-    p50, row = _both(found["rival"])
+    p50, row = _both(found[RIVAL])
     return RateSweep(
         lines,
-        "ONNX Runtime, dense",
+        RIVAL,
         p50,
         row,
         break_even([(line.rate, line.p50_us) for line in lines], p50),
@@ -177,7 +181,7 @@ def _both(found: Timings) -> tuple[float, float]:
     return found.p50_us, 1e6 / found.rows_per_s[_BATCH]
 
 
-def _onnx(kind: Any, arrays: DenseArrays) -> Score | None:
+def _onnx(kind: Kind, arrays: DenseArrays) -> Score | None:
     try:
         from deeplight_jax.serving.rivals.onnx import onnx_dense
 

@@ -5,7 +5,8 @@ import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
 from deeplight_jax.data import synthetic
-from deeplight_jax.data.synthetic import World, prepare_synthetic
+from deeplight_jax.data.synthetic import World, prepare_synthetic, world_schema
+from deeplight_jax.errors import DataError
 
 WORLD = World(rows=20_000, largest=50, pairs=5)
 
@@ -54,3 +55,19 @@ def test_planted_pairs_are_named_pairs_of_the_schema(data):
     pairs = [tuple(p) for p in data.manifest["synthetic"]["pairs"]]
     assert len(set(pairs)) == 5
     assert set(pairs) <= set(data.schema.pairs)
+
+
+@pytest.mark.parametrize("rows", [117, 118, 500, 20_000, 1_326_055])
+def test_a_table_may_be_sized_exactly(rows):
+    schema = world_schema(World(table_rows=rows))
+    assert schema.num_rows == rows
+    sizes = [f.size for f in schema.categorical]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == 4
+    near = [f.size for f in world_schema(World(largest=sizes[-1])).categorical]
+    assert abs(sum(near) - sum(sizes)) <= 26 * 4  # still geometric
+
+
+def test_a_table_too_small_for_its_fields_is_refused():
+    with pytest.raises(DataError, match="117 rows or more"):
+        world_schema(World(table_rows=116))

@@ -8,6 +8,8 @@ import numpy as np
 from deeplight_jax.config import default_config, override
 from deeplight_jax.data.schema import Field, Schema
 from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.serving.artifact import Artifact
+from deeplight_jax.serving.compact import compact
 
 
 def schema_of(numeric, sizes):
@@ -68,3 +70,10 @@ def random_rows(schema, rows, seed):
         ids[:, column] = rng.integers(0, field.size, rows)
     values = rng.normal(size=(rows, len(schema.numeric))) * (rng.random((rows, len(schema.numeric))) < 0.8)
     return ids, values.astype(np.float32)
+
+
+def artifact_of(name="deepfwfm", schema=MIXED, **model):
+    """A half-pruned model as it would be loaded."""
+    params = random_params(name, schema, 0, {"dnn": 0.5, "embedding": 0.7, "field": 0.5}, **model)
+    settings = config_of(name, **model).model
+    return Artifact(compact(settings, schema, params), {"model": settings.to_dict()}, {})

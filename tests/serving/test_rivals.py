@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 from oracle import oracle
-from random_models import CASES, CATEGORICAL, MIXED, NUMERIC, SCHEMAS, config_of, random_params
-from test_bench import artifact_of
+from random_models import CASES, CATEGORICAL, MIXED, NUMERIC, SCHEMAS, artifact_of, config_of, random_params
 
 from deeplight_jax.errors import ArtifactError
 from deeplight_jax.serving import rivals

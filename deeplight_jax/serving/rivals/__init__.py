@@ -45,7 +45,7 @@ RIVALS: dict[str, dict[str, _Rival]] = {
     },
     "scipy": {"SciPy, CSR": _Rival("scipy_csr", "scipy_csr", ("scipy",), "compact")},
 }
-EXTRAS = {"onnxruntime": "pip install onnx onnxruntime", "torch": "pip install torch"}
+EXTRAS = {"onnxruntime": "pip install 'deeplight-jax[bench]'", "torch": "pip install torch"}
 
 
 class Made(NamedTuple):
