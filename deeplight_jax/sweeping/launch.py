@@ -20,7 +20,7 @@ from deeplight_jax.sweeping.members import Member, describe, program_key, resolv
 from deeplight_jax.sweeping.results import measure_members, write_results
 from deeplight_jax.training import run
 from deeplight_jax.training.loop import check, train
-from deeplight_jax.training.plan import make_plan
+from deeplight_jax.training.job import plan_of
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -82,7 +82,7 @@ def run_sweep(
     directory, advance = Path(directory), progress or (lambda *_: None)
     data = data or open_prepared(sweep.config.data.dir, verify=sweep.config.data.verify)
     members = resolve(sweep, directory, data.content_hash)
-    _check(members, directory, data)
+    _check([m for m in members if not _is_done(m, directory)], directory, data)
     _write_sweep(sweep, members, directory, data)
     return run_members(members, directory, options, data, advance)
 
@@ -91,7 +91,7 @@ def run_members(
     members: Sequence[Member], directory: Path, options: Options, data: Prepared, progress: Progress
 ) -> ledger.Status:
     """Run those of the members that have no result yet, then measure them and write the results."""
-    missing = [m for m in members if ledger.read_part(directory, m.name, "result") is None]
+    missing = [m for m in members if not _is_done(m, directory)]
     for member in missing:
         ledger.clear_failure(directory, member.name)
     if options.backend == "ray":
@@ -174,6 +174,10 @@ def _run_warmups(
         else:
             ready.append(member)
     return ready
+
+
+def _is_done(member: Member, directory: Path) -> bool:
+    return ledger.read_part(directory, member.name, "result") is not None
 
 
 def _check(members: Sequence[Member], directory: Path, data: Prepared) -> None:

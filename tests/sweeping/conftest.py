@@ -4,7 +4,7 @@ import pytest
 
 from deeplight_jax.config import default_config, override
 from deeplight_jax.data.synthetic import World, prepare_synthetic
-from deeplight_jax.sweeping import Sweep, axis, codes, product
+from deeplight_jax.sweeping import Sweep, axis, codes, zipped
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +34,6 @@ def config(world):
 
 @pytest.fixture(scope="session")
 def sweep(config):
-    """Four members of one program: two sets of rates at two learning rates."""
-    rates = codes("D50-R50-F20", "D90-R80-F40")
-    return Sweep(config, product(rates, axis("optim.learning_rate", [3e-3, 1e-2])))
+    """Three members of one program."""
+    rates = codes("D50-R50-F20", "D90-R80-F40", "D90-R80-F40")
+    return Sweep(config, zipped(rates, axis("optim.learning_rate", [3e-3, 3e-3, 1e-2])))

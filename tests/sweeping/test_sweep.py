@@ -34,7 +34,7 @@ def stamps(directory):
 
 def test_every_member_is_done_in_the_grids_order(done, sweep):
     directory, status = done
-    assert (status.members, len(status.done), status.failed, status.waiting) == (4, 4, {}, [])
+    assert (status.members, len(status.done), status.failed, status.waiting) == (3, 3, {}, [])
     found = rows(directory)
     for row, point in zip(found, sweep.grid, strict=True):
         for key in ("sparsity.dnn", "sparsity.embedding", "optim.learning_rate"):
@@ -52,7 +52,7 @@ def test_results_are_one_parquet_row_a_member(done):
     with duckdb.connect() as table:
         read = table.sql(f"SELECT * FROM '{directory / 'results.parquet'}'")
         assert dict(zip(read.columns, read.fetchall()[0], strict=True)) == rows(directory)[0]
-        assert len(read.fetchall()) == 4
+        assert len(read.fetchall()) == 3
 
 
 def test_a_member_is_the_run_of_its_config(done, world, tmp_path):
@@ -96,11 +96,11 @@ def test_a_killed_sweep_goes_on_where_it_stood(sweep, world, done, tmp_path):
         if what == "training" and step == 30:
             raise KeyboardInterrupt
 
-    few = sweep._replace(grid=sweep.grid[:2])
+    few = sweep._replace(grid=sweep.grid[:1])
     with pytest.raises(KeyboardInterrupt):
         run_sweep(few, tmp_path / "s", UNMEASURED, data=world, progress=kill)
     stopped = ledger.status(tmp_path / "s")
-    assert (len(stopped.done), len(stopped.waiting)) == (0, 2)
+    assert (len(stopped.done), len(stopped.waiting)) == (0, 1)
     first = []
     run_sweep(
         few, tmp_path / "s", UNMEASURED, data=world,
@@ -108,7 +108,7 @@ def test_a_killed_sweep_goes_on_where_it_stood(sweep, world, done, tmp_path):
     )  # fmt: skip
     assert first[0] == 27  # behind the checkpoint of the second epoch
     same = [f"valid_{k}" for k in ("roc_auc", "log_loss")]
-    again, calm = rows(tmp_path / "s"), rows(done[0])[:2]
+    again, calm = rows(tmp_path / "s"), rows(done[0])[:1]
     assert [[r[k] for k in same] for r in again] == [[r[k] for k in same] for r in calm]
 
 
@@ -141,7 +141,7 @@ def test_the_command_line_shows_a_finished_sweep(done, sweep, tmp_path, capsys):
     file = sweep_file(sweep, tmp_path / "sweep.py")
     command = ["sweep", "--config", file, "--workdir", str(done[0])]
     assert main(command) == 0
-    assert "4 of 4 members" in capsys.readouterr().out
+    assert "3 of 3 members" in capsys.readouterr().out
     assert main([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["members"] == rows(done[0])
     assert main([*command, "--config.sparsity.dnn=0.5"]) == 2
@@ -158,8 +158,8 @@ def test_search_adds_members_around_the_front(done, tmp_path):
     before = {row["name"]: row for row in rows(directory)}
     assert search(directory, 1, Budget(), options=SEQUENTIAL) == 1
     after = rows(directory)
-    assert [row["name"] for row in after[:4]] == [*before]
-    (new,) = after[4:]
+    assert [row["name"] for row in after[:3]] == [*before]
+    (new,) = after[3:]
     assert new["state"] == "done"
     assert new["p50_us"] > 0
     centre = min(pareto([*before.values()]), key=lambda row: row["valid_log_loss"])
@@ -189,7 +189,7 @@ def test_best_reads_test_once_for_the_chosen(done, capsys):
     found = choose(directory, Budget(latency_us=1e6, engine_bytes=1e9))
     losses = [row["valid_log_loss"] for row in rows(directory)]
     assert found.row["valid_log_loss"] == min(losses)
-    assert (found.within, found.finished) == (4, 4)
+    assert (found.within, found.finished) == (3, 3)
     tested = [row for row in rows(directory) if row["test_log_loss"] is not None]
     assert [row["name"] for row in tested] == [found.row["name"]]
     written = ledger.place(directory, found.row["name"]) / "test.json"
