@@ -83,11 +83,10 @@ def pareto(candidates: Sequence[Candidate]) -> Figure:
 
 def _name(ax: Axes, front: Sequence[Candidate]) -> None:
     """Names beside the best of the front, on the side of the panel's middle so that none is cut off."""
+    low, high = ax.get_xlim()
+    middle = (low * high) ** 0.5 if ax.get_xscale() == "log" else (low + high) / 2
     for candidate in sorted(front, key=lambda c: -c.roc_auc)[:_NAMED]:
-        across, _ = ax.transAxes.inverted().transform(
-            ax.transData.transform((candidate.bytes, candidate.roc_auc))
-        )
-        left = across > 0.5
+        left = candidate.bytes > middle
         ax.annotate(
             candidate.label.partition(" (")[0],
             (candidate.bytes, candidate.roc_auc),

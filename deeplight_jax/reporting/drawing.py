@@ -35,7 +35,7 @@ _FRONT = (
 _RATES = "Shaded: warm-up. Lines: schedule; marks: achieved; dotted: target. "
 _WEIGHTS = "The paper's Figure 2. Weights that are zero are counted in each heading."
 _BINS = (
-    "Validation rows in twenty bins of equal count, 95 % intervals; "
+    "Validation rows in twenty bins of equal count, 95\u00a0% intervals; "
     "the error is the mean distance from the diagonal."
 )
 _SHUFFLED = "Permutation importance on a sample of validation rows; whiskers: spread over three shuffles."

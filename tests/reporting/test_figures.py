@@ -135,9 +135,11 @@ def test_pareto():
     assert points(lr) == [(3e5, 0.8), (1e4, 0.6)]
     assert sorted(text.get_text() for text in ax.texts) == ["a", "c", "d"]
     assert ax.get_xscale() == "log"
+    assert {text.get_text(): text.get_ha() for text in ax.texts} == {"a": "right", "c": "right", "d": "left"}
     assert legend(ax) == ["fm", "lr"]
     (ax,) = comparison_figures.pareto([comparison_figures.Candidate(*row) for row in rows[:3]]).axes
     assert ax.get_xscale() == "linear"
+    assert {text.get_text(): text.get_ha() for text in ax.texts} == {"a": "left", "c": "right"}
     assert ax.xaxis.get_major_formatter()(2e5, 0) == "200 kB"
 
 
