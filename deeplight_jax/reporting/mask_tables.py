@@ -62,7 +62,7 @@ def churn_tables(title: str, churn: Mapping[str, Any]) -> list[Table]:
       churn: of `describe_churn`.
     """
     codes = list(churn["components"])
-    letters: list[str] = [LETTERS.get(code, code) for code in codes]
+    letters = [str(LETTERS.get(code, code)) for code in codes]
     whole = _table(title, "weights", "events", "pruned", "regrown", "turnover an event", "settled after step")
     for letter, part in zip(letters, churn["components"].values(), strict=True):
         counts = (f"{part[name]:,}" for name in ("weights", "events", "pruned", "regrown"))
