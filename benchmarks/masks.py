@@ -1,4 +1,4 @@
-"""Time of packing, unpacking, comparing, writing and reading masks of DeepFwFM on the paper's Criteo schema.
+"""Time of packing, comparing and reading masks, and of `deeplight masks diff`: DeepFwFM, Criteo's schema.
 
 taskset -c 0 .venv/bin/python benchmarks/masks.py
 """
@@ -6,6 +6,10 @@ taskset -c 0 .venv/bin/python benchmarks/masks.py
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +21,8 @@ import jax
 import numpy as np
 
 import deeplight_jax as dl
+from deeplight_jax.config import to_json
+from deeplight_jax.data.schema import Field, Schema
 
 SHAPES = {
     "embedding": {"table": (1_326_055, 10)},
@@ -60,6 +66,31 @@ def main() -> None:
         for name, task in tasks.items():
             print(f"{name:14s} {1e3 * median(seconds(task, options.repeats)):8.1f} ms", flush=True)
         print(f"{'file':14s} {file.stat().st_size:8,} bytes")
+        runs = [fake_run(Path(folder) / name, masks) for name, masks in (("a", a), ("b", b))]
+        command = [sys.executable, "-m", "deeplight_jax.cli", "masks", "diff", *runs, "--json"]
+        whole = seconds(lambda: subprocess.run(command, check=True, capture_output=True), options.repeats)
+        print(f"{'masks diff':14s} {1e3 * median(whole):8.1f} ms, the whole command with the start of Python")
+
+
+def fake_run(workdir: Path, masks: Any) -> str:
+    """A run directory that holds what `masks diff` reads, with 39 fields of the paper's Criteo."""
+    sizes = [1] * 13 + [51_002] * 25 + [1_326_055 - 13 - 25 * 51_002]
+    kinds = ["numeric"] * 13 + ["categorical"] * 26
+    fields = [Field(f"f{i}", k, n) for i, (k, n) in enumerate(zip(kinds, sizes, strict=True))]  # pyright: ignore
+    about = {
+        "content_hash": "",
+        "rows": 41_256_556,
+        "schema": Schema(tuple(fields)).to_json(),
+        "vocabulary": {},
+    }
+    step = workdir / "checkpoints" / "1"
+    step.mkdir(parents=True)
+    (workdir / "config.json").write_text(to_json(dl.default_config()))
+    (workdir / "data.json").write_text(json.dumps(about))
+    dl.masks.write_masks(step / "masks.safetensors", masks)
+    digest = hashlib.sha256((step / "masks.safetensors").read_bytes()).hexdigest()
+    (step.parent / "1.sha256.json").write_text(json.dumps({"masks.safetensors": digest}))
+    return str(workdir)
 
 
 def seconds(task: Callable[[], Any], repeats: int) -> list[float]:

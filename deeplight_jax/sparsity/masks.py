@@ -32,6 +32,8 @@ from deeplight_jax.sparsity.maskfile import write_masks as write_masks
 from deeplight_jax.sparsity.packing import Packed as Packed
 from deeplight_jax.sparsity.packing import pack as pack
 from deeplight_jax.sparsity.packing import unpack as unpack
+from deeplight_jax.sparsity.summary import MaskSummary as MaskSummary
+from deeplight_jax.sparsity.summary import summarize as summarize
 from deeplight_jax.sparsity.threshold import smallest
 
 Params = Any

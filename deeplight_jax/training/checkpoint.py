@@ -17,8 +17,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import orbax.checkpoint as ocp
-
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.sparsity.maskfile import read_masks, write_masks
@@ -46,6 +44,8 @@ def save(directory: Path, state: TrainState, about: Mapping[str, Any]) -> None:
     """
     step = int(state.step)
     target = (directory / str(step)).absolute()
+    import orbax.checkpoint as ocp  # a third of a second, which reading masks alone need not pay
+
     try:
         directory.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)  # what an interrupted save left
@@ -147,6 +147,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _read_state(target: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    import orbax.checkpoint as ocp
+
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like), about=ocp.args.JsonRestore())
         found = checkpointer.restore(target, arguments)
