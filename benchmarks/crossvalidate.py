@@ -44,7 +44,7 @@ def fold_of(data: Prepared, fold: int, folds: int, min_count: int) -> tuple[Sche
 
 def aucs(config: Config, schema: Schema, train: Split, valid: Split) -> list[float]:
     """ROC AUC of the projected model on the held-out rows after each epoch."""
-    plan, model = make_plan(config, train.rows), build_model(config, schema)
+    plan, model = make_plan(config, train.rows, [f.size for f in schema.fields]), build_model(config, schema)
     _, labels = abstract_params(model, schema)
     optimizer = build_optimizer(config, labels, plan)
     state, step = init_state(model, schema, optimizer, config.seed), make_train_step(model, optimizer, config)

@@ -99,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", choices=("3", "4", "5", "6", "models"), help="models: every model there is")
+    parser.add_argument("table", choices=("3", "4", "5", "6", "models", "criteria"),
+                        help="models: every model there is; criteria: other ways to prune")  # fmt: skip
     parser.add_argument("--data", required=True, type=Path, metavar="DIR")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="RUNS", help="finished runs in it are not run again"

@@ -1,4 +1,4 @@
-"""The `deeplight masks` commands: show, diff, merge."""
+"""The `deeplight masks` commands: show, diff, merge, churn."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def add_masks(parser: argparse.ArgumentParser, out: Console) -> None:
     merge.add_argument("--op", required=True, choices=("and", "or", "majority"), help="majority prunes ties")
     merge.add_argument("runs", nargs="+", metavar="RUN[@STEP]")
     merge.add_argument("--out", required=True, type=Path, metavar="FILE.safetensors")
-    for action, run in ((show, _show), (diff, _diff), (merge, _merge)):
+    churn = actions.add_parser("churn", help="how masks moved, and when they settled", allow_abbrev=False)
+    churn.add_argument("workdir", metavar="RUN")
+    churn.add_argument("--settled", type=float, default=0.1, metavar="PERCENT",
+                       help="settled: no more weights change sides at an event (default: 0.1)")  # fmt: skip
+    for action, run in ((show, _show), (diff, _diff), (merge, _merge), (churn, _churn)):
         action.add_argument("--json", action="store_true", help="print JSON instead of tables")
         action.set_defaults(run=lambda arguments, _, run=run: _print(arguments, out, *run(arguments)))
 
@@ -69,6 +73,14 @@ def _merge(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Tabl
     merged, about = merge_masks(arguments.runs, arguments.op, arguments.out)
     shown = {"file": str(arguments.out), "op": arguments.op, "runs": about["runs"], **_described(merged, {})}
     return shown, masks_tables(f"{arguments.out}: {arguments.op} of {', '.join(about['runs'])}", shown)
+
+
+def _churn(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:
+    from deeplight_jax.reporting.mask_tables import churn_tables
+    from deeplight_jax.training.settling import describe_churn
+
+    found = describe_churn(arguments.workdir, arguments.settled / 100)
+    return {"run": arguments.workdir, **found}, churn_tables(f"masks of {arguments.workdir}", found)
 
 
 def _described(found: RunMasks, targets: Mapping[str, float]) -> dict[str, Any]:

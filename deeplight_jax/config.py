@@ -80,6 +80,12 @@ _DEFAULTS: dict[str, Any] = {
         "interval_steps": 10,  # an event every so many steps after warm-up
         "warmup_epochs": 2.0,
         "regrow": True,  # pruned weights may return between events
+        "criterion": "magnitude",  # or random, movement, saliency: what is ranked; see sparsity.criteria
+        "schedule": "damped",  # or polynomial, one_shot: how the rate grows behind the warm-up
+        "growth": "none",  # or random (SET), gradient (RigL): swap kept weights at a constant count
+        "growth_rate": 0.3,  # share of the kept swapped at first; falls to 0 at 75 % of the pruning steps
+        "dnn_scope": "layer",  # or global, units (whole ones), N:M (N of each M inputs): what D ranks
+        "embedding_scope": "global",  # or per_field (each field to the rate), rows (whole ones): what F ranks
         "init_masks": "",  # a file of `deeplight masks merge`: start from these masks, the rest at zero
         "epoch_end_event": False,  # one more event at an epoch's last batch (released program)
         "prune_linear": False,  # D prunes the linear term v, too (released program)
@@ -114,8 +120,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "model.nfm_pooling": ("pooled", "pairwise"),
     "model.compute_dtype": ("float32", "bfloat16"),
     "sparsity.short_schedule": ("error", "rescale", "accept"),
+    "sparsity.criterion": ("magnitude", "random", "movement", "saliency"),
+    "sparsity.schedule": ("damped", "polynomial", "one_shot"),
+    "sparsity.growth": ("none", "random", "gradient"),
+    "sparsity.embedding_scope": ("global", "per_field", "rows"),
     "train.monitor": ("roc_auc", "log_loss"),
 }
+_LATER = ("criterion", "schedule", "growth", "growth_rate", "dnn_scope", "embedding_scope", "init_masks")
+"""Keys of `sparsity` that runs from before them were started without."""
 _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("0 or more and below 2^31", lambda x: 0 <= x < 2**31),
     "model.embedding_dim": ("1 or more", lambda x: x >= 1),
@@ -143,6 +155,11 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sparsity.damping_steps": ("above 0", lambda x: x > 0),
     "sparsity.interval_steps": ("1 or more", lambda x: x >= 1),
     "sparsity.warmup_epochs": ("0 or more", lambda x: x >= 0),
+    "sparsity.growth_rate": ("a share in (0, 1)", lambda x: 0 < x < 1),
+    "sparsity.dnn_scope": (
+        "layer, global, units, or N:M such as 2:4",
+        lambda x: bool(re.fullmatch(r"layer|global|units|\d+:\d+", x)),
+    ),
     "sparsity.reach": ("in (0, 1)", lambda x: 0 < x < 1),
     "train.epochs": ("1 or more", lambda x: x >= 1),
     "train.checkpoint_steps": ("0 or more", lambda x: x >= 0),
@@ -224,7 +241,9 @@ def validate(config: Config) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value} is not finite")
         if key in _CHOICES and value not in _CHOICES[key]:
-            raise ConfigError(f"{key}={value!r} must be one of {', '.join(_CHOICES[key])}")
+            meant = did_you_mean(str(value), _CHOICES[key])
+            hint = meant if "did you mean" in meant else ""
+            raise ConfigError(f"{key}={value!r} must be one of {', '.join(_CHOICES[key])}{hint}")
         if key in _RANGES and not _RANGES[key][1](value):
             raise ConfigError(f"{key}={value!r} must be {_RANGES[key][0]}")
     if missing := sorted(set(defaults) - set(given)):
@@ -261,7 +280,8 @@ def from_json(text: str) -> Config:
         saved = json.loads(text)
         for key in ("hidden", "cin"):
             saved["model"][key] = tuple(saved["model"][key])  # JSON knows lists only
-        saved["sparsity"].setdefault("init_masks", "")  # of runs from before it
+        for key in _LATER:
+            saved["sparsity"].setdefault(key, _DEFAULTS["sparsity"][key])
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"not a saved config ({error})") from error

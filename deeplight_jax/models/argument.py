@@ -9,6 +9,14 @@ from deeplight_jax.errors import ConfigError, did_you_mean
 from deeplight_jax.models import MODELS
 
 _WORDS = ("paper", "released", "smoke", "pairwise")
+_WAYS: dict[str, dict[str, str]] = {  # words for other ways to prune, by the key of `sparsity` they set
+    "criterion": {"random": "random", "movement": "movement", "saliency": "saliency"},
+    "schedule": {"polynomial": "polynomial", "one_shot": "one_shot"},
+    "growth": {"set": "random", "rigl": "gradient"},
+    "embedding_scope": {"per_field": "per_field", "rows": "rows"},
+    "dnn_scope": {"units": "units", "global": "global"},
+}
+_KEY_OF_WAY = {word: key for key, words in _WAYS.items() for word in words}
 
 
 def apply_argument(config: Config, argument: str) -> None:
@@ -20,7 +28,9 @@ def apply_argument(config: Config, argument: str) -> None:
         "N-90", a deep net so narrow that it has as many weights as one pruned by 90 %; "E-40", embeddings
         40 % shorter (both dense baselines of the paper's Table 4); "pairwise", NFM as the paper's Table 3
         counts it; "paper" (nothing to change), "released" (the authors' settings) or "smoke" (a small net,
-        two epochs).
+        two epochs); and another way to prune than Algorithm 1's: "random", "movement", "saliency" (criteria);
+        "polynomial", "one_shot" (schedules); "set", "rigl" (growth); "per_field", "rows" (of F), "global",
+        "units", "2:4" (of D) (scopes).
 
     Raises:
       ConfigError: a part is none of these (the nearest is named), comes twice, or means nothing to the model.
@@ -40,6 +50,8 @@ def apply_argument(config: Config, argument: str) -> None:
             config.model.narrow = _rate(part)
         elif kind == "E-X":
             config.model.embedding_dim = max(1, round(config.model.embedding_dim * (1 - _rate(part))))
+        elif kind in _WAYS:
+            config.sparsity[kind] = _WAYS[kind].get(part, part)
     if "E-X" in kinds and config.model.name in ("lr", "poly2"):
         raise ConfigError(f"'{argument}': model {config.model.name} has no embeddings to shorten")
     if "pairwise" in parts:
@@ -58,11 +70,15 @@ def _kind(part: str) -> str:
         return "model"
     if part in _WORDS:
         return "pooling" if part == "pairwise" else "recipe"
+    if part in _KEY_OF_WAY:
+        return _KEY_OF_WAY[part]
+    if re.fullmatch(r"\d+:\d+", part):
+        return "dnn_scope"
     if found := re.match(r"([NE])-\d", part):
         return f"{found[1]}-X"
     if re.match(r"[A-Z]\d", part):
         return "sparsity code"
-    known = [*MODELS, *_WORDS]
+    known = [*MODELS, *_WORDS, *_KEY_OF_WAY]
     raise ConfigError(f"'{part}' is no model, sparsity code, N-X, E-X or recipe{did_you_mean(part, known)}")
 
 

@@ -54,6 +54,32 @@ def diff_tables(title: str, compared: Mapping[str, Any]) -> list[Table]:
     return [table, pairs] if "field" in compared["components"] else [table]
 
 
+def churn_tables(title: str, churn: Mapping[str, Any]) -> list[Table]:
+    """How masks moved: since the run began, at each report, and from checkpoint to checkpoint.
+
+    Args:
+      title: whose masks.
+      churn: of `describe_churn`.
+    """
+    codes = list(churn["components"])
+    letters: list[str] = [LETTERS.get(code, code) for code in codes]
+    whole = _table(title, "weights", "events", "pruned", "regrown", "turnover an event", "settled after step")
+    for letter, part in zip(letters, churn["components"].values(), strict=True):
+        counts = (f"{part[name]:,}" for name in ("weights", "events", "pruned", "regrown"))
+        whole.add_row(letter, *counts, f"{part['turnover']:.3%}", f"{part['settled_step']:,}")
+    reports = _table("turnover an event", *letters)
+    for report in churn["reports"]:
+        if report["events"]:
+            shares = (f"{report[code]['turnover']:.3%}" for code in codes)
+            reports.add_row(f"to step {report['step']:,}", *shares)
+    saved = _table("checkpoints: changed, and of these for the last time", *letters)
+    for entry in churn["checkpoints"]:
+        parts = (entry[code] for code in codes)
+        cells = (f"{p['pruned'] + p['regrown']:,} ({p['last_changed']:,})" for p in parts)
+        saved.add_row(f"step {entry['from']:,} to {entry['to']:,}", *cells)
+    return [whole, reports, *([saved] if churn["checkpoints"] else [])]
+
+
 def _fields_table(shown: Mapping[str, Any]) -> list[Table]:
     """One table, a row a field: its rows in the embedding table and its live pairs; none without either."""
     if not shown["rows"] and not shown["pairs"]:

@@ -24,6 +24,7 @@ from deeplight_jax.sparsity.algebra import majority as majority
 from deeplight_jax.sparsity.algebra import total as total
 from deeplight_jax.sparsity.algebra import union as union
 from deeplight_jax.sparsity.algebra import xor as xor
+from deeplight_jax.sparsity.choices import marks_on, pools_of, smallest_of_groups
 from deeplight_jax.sparsity.components import UNPRUNED, Component, Labels
 from deeplight_jax.sparsity.components import Masks as Masks
 from deeplight_jax.sparsity.maskfile import read_masks as read_masks
@@ -56,16 +57,22 @@ def full_masks(params: Params, labels: Labels, components: Sequence[Component]) 
 
 
 def select_masks(
-    params: Params, labels: Labels, components: Sequence[Component], rates: Mapping[str, jax.typing.ArrayLike]
+    params: Params,
+    labels: Labels,
+    components: Sequence[Component],
+    rates: Mapping[str, jax.typing.ArrayLike],
+    *,
+    signed: bool = False,
 ) -> Masks:
     """Keeps the largest magnitudes of every component (Algorithm 1, line 7).
 
     Args:
-      params: pytree of float arrays.
+      params: pytree of float arrays: parameters, or scores of them.
       labels: pytree of component codes, structured as `params`.
       components: those to prune.
       rates: fraction to prune by component code, f32[] each; may be traced. round(rate * size) weights
-        are pruned, exactly.
+        are pruned, exactly (of rows, units or groups of M: as many of these).
+      signed: keep the largest values, not magnitudes.
 
     Returns:
       Masks, structured as `params`.
@@ -74,15 +81,22 @@ def select_masks(
     codes = treedef.flatten_up_to(labels)
     masks: list[Any] = [optax.MaskedNode()] * len(leaves)
     for component in components:
-        rate = rates[component.code]
         members = [i for i, code in enumerate(codes) if code == component.code]
-        groups = [members] if component.scope == "global" and members else [[i] for i in members]
-        for group in groups:
-            scores = [_score(leaves[i], component) for i in group]
-            count = _count_to_prune(rate, sum(s.size for s in scores))
-            for i, pruned in zip(group, smallest(scores, count), strict=True):
-                masks[i] = _keep(pruned, component)
+        pruned = _smallest(component, [leaves[i] for i in members], rates[component.code], signed)
+        for i, marks in zip(members, pruned, strict=True):
+            masks[i] = ~marks
     return treedef.unflatten(masks)
+
+
+def _smallest(
+    component: Component, leaves: Sequence[jax.Array], rate: jax.typing.ArrayLike, signed: bool
+) -> list[jax.Array]:
+    """Marks of what a component prunes of its leaves."""
+    if component.group:
+        return [smallest_of_groups(x, component.group, rate, signed=signed) for x in leaves]
+    pools = pools_of(component, leaves, signed)
+    marked = [smallest(pool, count_at(rate, sum(x.size for x in pool)), signed=signed) for pool in pools]
+    return marks_on(component, marked, leaves)
 
 
 def apply_masks(params: Params, masks: Masks) -> Params:
@@ -113,16 +127,6 @@ def count_components(params: Params, labels: Labels) -> dict[str, Count]:
     return counts
 
 
-def _score(x: jax.Array, component: Component) -> jax.Array:
-    square = x.ndim == 2 and x.shape[0] == x.shape[1]
-    return x + x.T if component.scope == "symmetric" and square else x
-
-
-def _keep(pruned: jax.Array, component: Component) -> jax.Array:
-    square = pruned.ndim == 2 and pruned.shape[0] == pruned.shape[1]
-    return ~(pruned | pruned.T) if component.scope == "symmetric" and square else ~pruned
-
-
-def _count_to_prune(rate: jax.typing.ArrayLike, size: int) -> jax.Array:
+def count_at(rate: jax.typing.ArrayLike, size: int) -> jax.Array:
     """i32[], round(rate * size); f32 rounding moves it by at most 1e-7 of the size."""
     return jnp.round(jnp.asarray(rate, jnp.float32) * size).astype(jnp.int32)

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 _SAMPLE = 1 << 16  # values sorted for the guess
-_TOP = 2**31 - 1
 _FEW = 16  # values in the bracket, below which halving is the quicker
 
 
@@ -22,8 +21,8 @@ class Cut(NamedTuple):
     """The values below `bound`, and the first `ties` of those equal to it.
 
     Attributes:
-      bound: i32[].
-      ties: i32[]; 0 where a bound was found with exactly as many values below it as wanted.
+      bound: i32[] or u32[], as the values are.
+      ties: i32[], 0 where a bound was found with exactly as many values below it as wanted.
       equal: i32[], how many values equal the bound; counted only where `ties` is not 0.
     """
 
@@ -36,7 +35,8 @@ def find_cut(bits: Sequence[jax.Array], count: jax.Array) -> Cut:
     """The cut below which `count` values lie.
 
     Args:
-      bits: i32 arrays of any shape, values in [0, 2^31 - 2]; the order is over all of them together.
+      bits: i32 or u32 arrays of any shape, values from 0 to below the type's largest; the order is over all
+        of them together.
       count: i32[], in [0, total size].
 
     Cost:
@@ -75,13 +75,14 @@ def _first_bracket(
     low = sample[jnp.clip((rank - spread).astype(jnp.int32), 0, last)]
     high = sample[jnp.clip((rank + spread).astype(jnp.int32) + 1, 0, last)] + 1
     below_low, below_high = count_below(low), count_below(high)
-    zero = jnp.zeros_like(count)
+    zero, none = jnp.zeros_like(low), jnp.zeros_like(count)
+    top = jnp.full_like(low, jnp.iinfo(low.dtype).max)
     bracket = _Bracket(low, high, below_low, below_high)
-    under = _Bracket(zero, low, zero, below_low)
-    over = _Bracket(high, zero + _TOP, below_high, zero + size)
+    under = _Bracket(zero, low, none, below_low)
+    over = _Bracket(high, top, below_high, none + size)
     bracket = _choose(below_low >= count, under, bracket)
     bracket = _choose(below_high < count, over, bracket)
-    return _choose(count <= 0, _Bracket(zero - 1, zero, zero - 1, zero), bracket)
+    return _choose(count <= 0, _Bracket(zero, zero, none, none), bracket)
 
 
 def _narrow(bracket: _Bracket, count_below: Callable[[jax.Array], jax.Array], count: jax.Array) -> _Bracket:
@@ -109,7 +110,7 @@ def _middle(bracket: _Bracket, count: jax.Array, turn: jax.Array) -> jax.Array:
     part = (count - below_low).astype(jnp.float32) / inside
     margin = 2 * jnp.sqrt(inside * jnp.maximum(part * (1 - part), 0.0) + 1) / inside
     aimed = jnp.clip(jnp.where(turn % 3 == 0, part - margin, part + margin), 0.0, 1.0)
-    there = low + (aimed * (high - low).astype(jnp.float32)).astype(jnp.int32)
+    there = low + (aimed * (high - low).astype(jnp.float32)).astype(low.dtype)
     half = low + (high - low) // 2
     return jnp.clip(jnp.where((turn % 3 == 2) | (inside < _FEW), half, there), low + 1, high - 1)
 

@@ -1,11 +1,12 @@
 """Algorithm 1 as an optax transform: put it last in the chain.
 
-Cost: an event is some 10 counting passes over each component; other steps add nothing.
+Cost: an event is some 10 counting passes over each component and one over its masks; other steps add nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +15,12 @@ import optax
 
 from deeplight_jax.sparsity.algebra import intersect
 from deeplight_jax.sparsity.branch import change_if
+from deeplight_jax.sparsity.churn import Churn, count_event, no_churn
 from deeplight_jax.sparsity.components import Component, Labels
+from deeplight_jax.sparsity.criteria import MAGNITUDE, Criterion, blank_memory
+from deeplight_jax.sparsity.growth import Growth, check_growable, grow_masks, swapped_share
 from deeplight_jax.sparsity.masks import Masks, apply_masks, full_masks, map_masked, select_masks
-from deeplight_jax.sparsity.schedule import damped
+from deeplight_jax.sparsity.schedule import Schedule, damped
 
 
 class ProjectionState(NamedTuple):
@@ -27,12 +31,37 @@ class ProjectionState(NamedTuple):
       targets: f32[] by component code.
       damping: f32[], D of the schedule.
       damping_steps: f32[], U of the schedule.
+      churn: how often weights were pruned and kept again.
+      memory: what the criterion and growth need, if anything: "scores" (f32, structured as the masks), "seed"
+        (u32[]), "growth_rate" (f32[]).
     """
 
     masks: Masks
     targets: dict[str, jax.Array]
     damping: jax.Array
     damping_steps: jax.Array
+    churn: Churn
+    memory: dict[str, Any]
+
+
+class Rule(NamedTuple):
+    """How masks are chosen at an event; by default as Algorithm 1 does.
+
+    Attributes:
+      schedule: how the rate grows; one of `SCHEDULES` or a function like them.
+      criterion: what is ranked; one of `CRITERIA` or one like them.
+      growth: None: what ranks high enough is kept. One of `GROWTHS` or one like them: kept weights are
+        swapped for pruned ones at a constant count; pruned ones are held at zero, whatever `regrow` says.
+      seed: of a random criterion or growth.
+    """
+
+    schedule: Schedule = damped
+    criterion: Criterion = MAGNITUDE
+    growth: Growth | None = None
+    seed: int = 0
+
+
+ALGORITHM_1 = Rule()
 
 
 def project_onto_masks(
@@ -45,6 +74,7 @@ def project_onto_masks(
     damping: float = 0.99,
     damping_steps: float = 100.0,
     regrow: bool = True,
+    rule: Rule = ALGORITHM_1,
 ) -> optax.GradientTransformationExtraArgs:
     """Prunes the smallest magnitudes of each component by the damped schedule (paper, Algorithm 1).
 
@@ -60,57 +90,112 @@ def project_onto_masks(
       damping: D of s = S(1 - D^(k/U)); traced, as targets and U are.
       damping_steps: U in steps.
       regrow: pruned weights may grow back between events and be judged again; else they stay at zero.
+      rule: another schedule or criterion, or growth at a constant count.
 
     Returns:
-      A transform whose `update(updates, state, params, *, step, apply=False)` takes the 1-based number of
-      this update; a `step` that is not batched keeps the event a branch under `jax.vmap`. With `apply` it
-      returns the parameters after the update in place of updates, which spares passes over large tables.
+      A transform whose `update(updates, state, params, *, step, gradients=None, apply=False)` takes the
+      1-based number of this update; a `step` that is not batched keeps the event a branch under `jax.vmap`.
+      `gradients` are the loss's at `params`, for a criterion or growth that reads them; growth refuses scope
+      N:M. With `apply` it returns the parameters after the update in place of updates, which spares passes
+      over large tables.
     """
-
-    def init(params: Any) -> ProjectionState:
-        return ProjectionState(
-            masks=full_masks(params, labels, components),
-            targets={c.code: jnp.float32(c.target) for c in components},
-            damping=jnp.float32(damping),
-            damping_steps=jnp.float32(damping_steps),
-        )
+    if rule.growth is not None:
+        check_growable(components)
+    init = partial(_init, labels=labels, components=components, damping=(damping, damping_steps), rule=rule)
+    held = rule.growth is not None or not regrow
 
     def update(
         updates: Any,
         state: Any,
         params: Any = None,
         *,
-        step: jax.typing.ArrayLike,
+        step: Any,
+        gradients: Any = None,
         apply: bool = False,
         **_: Any,
     ) -> tuple[Any, ProjectionState]:
-        if params is None:
-            raise ValueError("project_onto_masks needs params: call update(updates, state, params, step=...)")
+        _check_given(params, gradients, rule)
         k = jnp.asarray(step, jnp.int32) - warmup_steps
+        event = _is_event(k, warmup_steps, interval_steps, epoch_steps)
+        state = _observe(state, params, gradients, rule)
+        moved = optax.apply_updates(params, updates) if apply else updates
 
         def hold(moved: Any, masks: Masks) -> Any:
             return apply_masks(moved, masks) if apply else _hold(moved, masks, params)
 
-        def project(moved: Any, masks: Masks) -> tuple[Any, Masks]:
+        def project(moved: Any, before: Masks, churn: Churn) -> tuple[Any, Masks, Churn]:
             after = moved if apply else optax.apply_updates(params, moved)
-            chosen = _select(after, k, state, labels, components)
-            masks = chosen if regrow else intersect(masks, chosen)  # given masks may be ahead of the rate
-            return hold(moved, masks), masks
+            masks = _select(after, gradients, k, state._replace(masks=before), labels, components, rule)
+            if held and rule.growth is None:
+                masks = intersect(before, masks)  # given masks may be ahead of the rate
+            return hold(moved, masks), masks, count_event(churn, before, masks, labels)
 
-        event = _is_event(k, warmup_steps, interval_steps, epoch_steps)
-        moved = optax.apply_updates(params, updates) if apply else updates
-        moved, masks = change_if(event, project, moved if regrow else hold(moved, state.masks), state.masks)
-        return moved, state._replace(masks=masks)
+        moved = hold(moved, state.masks) if held else moved
+        moved, masks, churn = change_if(event, project, moved, state.masks, state.churn)
+        return moved, state._replace(masks=masks, churn=churn)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
+def _init(
+    params: Any, labels: Labels, components: Sequence[Component], damping: tuple[float, float], rule: Rule
+) -> ProjectionState:
+    masks, (d, u) = full_masks(params, labels, components), damping
+    targets = {c.code: jnp.float32(c.target) for c in components}
+    return ProjectionState(
+        masks, targets, jnp.float32(d), jnp.float32(u), no_churn(components), _memory(masks, rule)
+    )
+
+
+def _memory(masks: Masks, rule: Rule) -> dict[str, Any]:
+    memory: dict[str, Any] = {}
+    if rule.criterion.observe is not None:
+        memory["scores"] = blank_memory(masks)
+    if rule.criterion.seeded or rule.growth is not None:
+        memory["seed"] = jnp.uint32(rule.seed)
+    if rule.growth is not None:
+        memory["growth_rate"] = jnp.float32(rule.growth.rate)
+    return memory
+
+
+def _check_given(params: Any, gradients: Any, rule: Rule) -> None:
+    if params is None:
+        raise ValueError("project_onto_masks needs params: call update(updates, state, params, step=...)")
+    reads = rule.growth is not None and rule.growth.needs_gradients
+    if gradients is None and (reads or rule.criterion.observe is not None):
+        raise ValueError(
+            "this criterion or growth needs gradients: call update(..., step=..., gradients=...)"
+        )
+
+
+def _observe(state: ProjectionState, params: Any, gradients: Any, rule: Rule) -> ProjectionState:
+    """The state with this step's gradients taken into the criterion's memory."""
+    if rule.criterion.observe is None:
+        return state
+    scores = rule.criterion.observe(state.memory["scores"], params, gradients)
+    return state._replace(memory={**state.memory, "scores": scores})
+
+
 def _select(
-    params: Any, k: jax.Array, state: ProjectionState, labels: Labels, components: Sequence[Component]
+    params: Any,
+    gradients: Any,
+    k: jax.Array,
+    state: ProjectionState,
+    labels: Labels,
+    components: Sequence[Component],
+    rule: Rule,
 ) -> Masks:
     """Masks at the schedule's rates of step k."""
-    rates = {code: damped(s, k, state.damping, state.damping_steps) for code, s in state.targets.items()}
-    return select_masks(params, labels, components, rates)
+    given = (k, state.damping, state.damping_steps)
+    rates = {code: rule.schedule(s, *given) for code, s in state.targets.items()}
+    seed = state.memory.get("seed", jnp.uint32(0))
+    scores = rule.criterion.score(params, state.memory.get("scores"), seed)
+    signed = rule.criterion.signed
+    if rule.growth is None:
+        return select_masks(scores, labels, components, rates, signed=signed)
+    share = swapped_share(state.memory["growth_rate"], k, rule.growth.steps)
+    grown = rule.growth.score(params if gradients is None else gradients, seed, k)
+    return grow_masks(state.masks, scores, grown, labels, components, rates, share, signed=signed)
 
 
 def _hold(updates: Any, masks: Masks, params: Any) -> Any:

@@ -76,12 +76,16 @@ _SPARSE = {
 }
 _TABLE_6 = {"criteo": "F40", "avazu": "F20"}
 _RATES_4 = (("D", "N-", (80, 90, 95, 98, 99)), ("F", "E-", (20, 40, 60, 80)))
-TABLES = ("3", "4", "5", "6", "models")
+TABLES = ("3", "4", "5", "6", "models", "criteria")
+_HIGH, _HALF = "D98-R95-F98", "D50-R95-F98"
+_WAYS = ("random", "movement", "saliency", "polynomial", "one_shot", "set", "rigl", "per_field", "rows",
+         "units")  # fmt: skip
 
 
 def table_entries(table: str, dataset: str, compare: bool = True) -> list[Entry]:
     """Rows of a table: 3 (dense models), 4 (pruned against narrow nets and short embeddings), 5 (sparse
-    DeepFwFM), 6 (other models made sparse), or "models" (every model there is).
+    DeepFwFM), 6 (other models made sparse), "models" (every model there is), or "criteria" (DeepFwFM
+    pruned in other ways to the same rates; 2:4 beside magnitudes at its own).
 
     Args:
       table: one of TABLES.
@@ -106,8 +110,11 @@ def table_entries(table: str, dataset: str, compare: bool = True) -> list[Entry]
         f, models = _TABLE_6[dataset], ("deepfm", "nfm,pairwise", "xdeepfm", "deepfwfm")
         codes = (f"D90-{f}", f"D90-{f}", f"D90-C90-{f}", f"D90-R90-{f}")
         arguments = [a for m, code in zip(models, codes, strict=True) for a in (m, f"{m},{code}")]
-    else:
+    elif table == "models":
         arguments = [*MODELS]
+    else:
+        rates = (_HIGH, *(f"{_HIGH},{way}" for way in _WAYS), _HALF, f"{_HALF},2:4")
+        arguments = ["deepfwfm", *(f"deepfwfm,{part}" for part in rates)]
     return [Entry(a, FIGURES[dataset].get(a) if compare else None) for a in arguments]
 
 

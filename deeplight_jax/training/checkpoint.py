@@ -22,7 +22,7 @@ import orbax.checkpoint as ocp
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.sparsity.maskfile import read_masks, write_masks
-from deeplight_jax.training.state import TrainState
+from deeplight_jax.training.state import TrainState, after_churn, before_churn
 
 _DIGESTS, _MASKS = ".sha256.json", "masks.safetensors"
 
@@ -76,12 +76,13 @@ def restore(directory: Path, step: int, like: TrainState) -> tuple[TrainState, d
     target = (directory / str(step)).absolute()
     verify(directory, step)
     try:
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like), about=ocp.args.JsonRestore())
-            found = checkpointer.restore(target, arguments)
+        return _read_state(target, like)
     except (ValueError, KeyError, OSError) as error:
-        raise RunError(f"{target} does not fit this run's model ({error})") from error
-    return found["state"], found["about"]
+        try:
+            state, about = _read_state(target, before_churn(like))
+        except (ValueError, KeyError, OSError):
+            raise RunError(f"{target} does not fit this run's model ({error})") from error
+        return after_churn(state, like), about
 
 
 def restore_masks(directory: Path, step: int) -> Masks | None:
@@ -143,6 +144,13 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def _read_state(target: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like), about=ocp.args.JsonRestore())
+        found = checkpointer.restore(target, arguments)
+    return found["state"], found["about"]
 
 
 def _digest_file(directory: Path, step: int) -> Path:

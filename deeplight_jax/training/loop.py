@@ -20,6 +20,7 @@ from deeplight_jax.errors import RunError
 from deeplight_jax.evaluation.accounting import sparsity_report
 from deeplight_jax.evaluation.evaluate import evaluate_split
 from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.sparsity.churn import read_churn
 from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.history import Evaluation, best, should_stop
@@ -97,7 +98,7 @@ def check(config: Config, workdir: str | Path, data: Prepared) -> None:
 
 
 def _make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) -> Job:
-    plan = make_plan(config, data.split("train").rows)
+    plan = make_plan(config, data.split("train").rows, [f.size for f in data.schema.fields])
     model = build_model(config, data.schema)
     _, labels = abstract_params(model, data.schema)
     check_prunable(plan, labels, config.model.name)
@@ -171,7 +172,7 @@ def _train_epochs(
         epoch_ends = step % plan.epoch_steps == 0
         saves = epoch_ends or (train_config.checkpoint_steps and step % train_config.checkpoint_steps == 0)
         if saves or step % _REPORT_STEPS == 0:
-            _report_loss(job, step, losses, events)
+            _report(job, state, step, losses, events)
             losses = []
         if epoch_ends:
             history = [*history, _evaluate_epoch(job, state, step, events)]
@@ -181,7 +182,8 @@ def _train_epochs(
     return history, time.monotonic() - began
 
 
-def _report_loss(job: Job, step: int, losses: list[jax.Array], events: SummaryWriter) -> None:
+def _report(job: Job, state: TrainState, step: int, losses: list[jax.Array], events: SummaryWriter) -> None:
+    """The mean loss since the last report, and how often masks have moved since the run began."""
     values = np.asarray(jax.device_get(losses), np.float64)
     if not np.isfinite(values).all():
         bad = step - len(values) + 1 + int(np.flatnonzero(~np.isfinite(values))[0])
@@ -189,9 +191,14 @@ def _report_loss(job: Job, step: int, losses: list[jax.Array], events: SummaryWr
             f"the loss is not finite at step {bad}; lower optim.learning_rate "
             f"(the last good checkpoint is kept in {job.workdir / 'checkpoints'})"
         )
+    count, moves = read_churn(state.churn)
+    churn = {"events": count, **{code: m._asdict() for code, m in moves.items()}}
     row = {"step": step, "epoch": step / job.plan.epoch_steps, "loss": float(values.mean())}
-    run.append_metrics(job.workdir, row)
+    run.append_metrics(job.workdir, row | ({"churn": churn} if moves else {}))
     events.add_scalar("train/loss", row["loss"], step)
+    for code, moved in moves.items():
+        events.add_scalar(f"churn/{code}_pruned", moved.pruned, step)
+        events.add_scalar(f"churn/{code}_regrown", moved.regrown, step)
 
 
 def _evaluate_epoch(job: Job, state: TrainState, step: int, events: SummaryWriter) -> Evaluation:

@@ -9,7 +9,10 @@ import optax
 
 from deeplight_jax.config import Config
 from deeplight_jax.sparsity.components import Labels
-from deeplight_jax.sparsity.transform import project_onto_masks
+from deeplight_jax.sparsity.criteria import CRITERIA
+from deeplight_jax.sparsity.growth import GROWTHS
+from deeplight_jax.sparsity.schedule import SCHEDULES
+from deeplight_jax.sparsity.transform import Rule, project_onto_masks
 from deeplight_jax.training.plan import Plan
 
 
@@ -54,7 +57,16 @@ def build_optimizer(config: Config, labels: Labels, plan: Plan) -> optax.Gradien
         damping=sparsity.damping,
         damping_steps=plan.damping_steps,
         regrow=sparsity.regrow,
+        rule=_rule(config, plan),
     )
     decay = (optim.l2, optim.embedding_l2, optim.dnn_l2)
     coupled = adam(optim.learning_rate, *decay, optim.b1, optim.b2, optim.eps, labels=labels)
     return optax.chain(coupled, project)
+
+
+def _rule(config: Config, plan: Plan) -> Rule:
+    """How masks are chosen, by the names that the config gives."""
+    sparsity, growth = config.sparsity, None
+    if sparsity.growth != "none":
+        growth = GROWTHS[sparsity.growth]._replace(rate=sparsity.growth_rate, steps=plan.growth_steps)
+    return Rule(SCHEDULES[sparsity.schedule], CRITERIA[sparsity.criterion], growth, config.seed)

@@ -102,7 +102,8 @@ def load_schema_of(workdir: Path) -> Schema:
 
 def load_plan_of(workdir: Path) -> Plan:
     """The plan a run follows."""
-    return make_plan(load_config_of(workdir), int(load_data_of(workdir)["rows"]))
+    field_rows = [field.size for field in load_schema_of(workdir).fields]
+    return make_plan(load_config_of(workdir), int(load_data_of(workdir)["rows"]), field_rows)
 
 
 def load_result(workdir: Path) -> dict[str, Any] | None:
@@ -124,6 +125,16 @@ def append_metrics(workdir: Path, row: Mapping[str, Any]) -> None:
     """Add a line to metrics.jsonl."""
     with (workdir / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(row, allow_nan=False) + "\n")
+
+
+def load_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """Lines of metrics.jsonl, first step first; a half-written last line is left out.
+
+    Raises:
+      RunError: no run is there.
+    """
+    lines = _read(workdir / "metrics.jsonl").splitlines()
+    return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
 
 
 def rewind_metrics(workdir: Path, step: int) -> None:

@@ -48,7 +48,9 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         value, gradient = jax.value_and_grad(loss)(state.params, state, batch)
         step = state.step + 1
-        params, opt_state = optimizer.update(gradient, state.opt_state, state.params, step=step, apply=True)
+        params, opt_state = optimizer.update(
+            gradient, state.opt_state, state.params, step=step, gradients=gradient, apply=True
+        )
         return state.replace(step=step, params=params, opt_state=opt_state), value
 
     keep_freed_memory()

@@ -15,7 +15,7 @@ from deeplight_jax.sweeping.paper import FIGURES, TABLES, table_entries
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SCHEMA = Schema(tuple(Field(f"c{i}", "categorical", 3) for i in range(39)))
-FILES = ["criteo_baselines.py", "avazu_baselines.py", "criteo_small.py", "frappe.py"]
+FILES = ["criteo_baselines.py", "avazu_baselines.py", "criteo_small.py", "criteo_criteria.py", "frappe.py"]
 
 
 def applied(argument):
@@ -69,6 +69,9 @@ def test_parts_of_an_argument():
     config = applied("xdeepfm,D90-C50-F40")
     assert config.model.name == "xdeepfm"
     assert (config.sparsity.dnn, config.sparsity.cin, config.sparsity.embedding) == (0.9, 0.5, 0.4)
+    other = applied("deepfwfm,D50-F40,movement,polynomial,rigl,rows,2:4").sparsity
+    assert (other.criterion, other.schedule, other.growth) == ("movement", "polynomial", "gradient")
+    assert (other.embedding_scope, other.dnn_scope) == ("rows", "2:4")
     assert applied("fm,E-40").model.embedding_dim == 6
     assert applied("fm,smoke").data.batch_size == 512
     assert applied("deepfwfm,paper").to_dict() == default_config().to_dict()
@@ -87,6 +90,8 @@ def test_parts_of_an_argument():
         ("?", "known: autoint"),
         ("deepfwfm,D90,R90", "more than one sparsity code: D90, R90"),
         ("fm,lr", "more than one model"),
+        ("random,movement", "more than one criterion: random, movement"),
+        ("movment", "did you mean 'movement'"),
         ("paper,smoke", "more than one recipe"),
         ("lr,E-40", "no embeddings to shorten"),
         ("pnn,pairwise", "pairwise is NFM's"),

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.sparsity.schedule import damped, damping_steps_to_reach, fraction_reached, last_event
+from deeplight_jax.sparsity.schedule import (
+    damped,
+    damping_steps_to_reach,
+    fraction_reached,
+    last_event,
+    one_shot,
+    polynomial,
+)
 
 
 @given(st.floats(0, 0.999), st.integers(-50, 300_000), st.floats(0.5, 0.9999), st.floats(1, 10_000))
@@ -35,6 +42,27 @@ def test_damped_at_the_papers_settings():
 def test_rescaled_damping_reaches_the_fraction_exactly(fraction, k, damping):
     steps = damping_steps_to_reach(fraction, k, damping)
     assert math.isclose(fraction_reached(k, damping, steps), fraction, rel_tol=1e-9)
+
+
+@given(st.floats(0, 0.999), st.integers(-50, 300_000), st.floats(0.5, 0.9999), st.floats(1, 10_000))
+def test_polynomial_is_zhu_and_guptas_cubic(target, k, damping, steps):
+    end = steps * math.log(0.01) / math.log(damping)  # where damped reaches 99 %
+    exact = target + (0 - target) * (1 - min(max(k, 0), end) / end) ** 3
+    assert float(polynomial(target, k, damping, steps)) == pytest.approx(exact, rel=1e-3, abs=1e-6)
+    share = fraction_reached(k, damping, steps, "polynomial")
+    assert share * target == pytest.approx(exact, rel=1e-9, abs=1e-12)
+
+
+@given(st.floats(0, 0.999), st.integers(-50, 300_000))
+def test_one_shot_is_all_at_once(target, k):
+    assert float(one_shot(target, k)) == (np.float32(target) if k > 0 else 0)
+    assert fraction_reached(k, 0.99, 100, "one_shot") == (k > 0)
+
+
+@given(st.floats(0.5, 0.9999), st.integers(1, 10**6), st.floats(0.5, 0.999))
+def test_rescaled_polynomial_reaches_the_fraction_exactly(fraction, k, damping):
+    steps = damping_steps_to_reach(fraction, k, damping, "polynomial")
+    assert math.isclose(fraction_reached(k, damping, steps, "polynomial"), fraction, rel_tol=1e-9)
 
 
 def test_no_pruning_step_cannot_reach_anything():

@@ -39,6 +39,25 @@ def test_equals_a_stable_sort(arrays, count):
         np.testing.assert_array_equal(mark, expected)
 
 
+select_signed = jax.jit(lambda arrays, count: smallest(arrays, count, signed=True))
+
+
+@settings(deadline=None, max_examples=200)
+@given(ARRAYS, st.integers(0, 23))
+def test_signed_equals_a_stable_sort_by_value(arrays, count):
+    flat = np.concatenate([a.ravel() for a in arrays]).astype(np.float64)
+    marked = np.zeros(flat.size, bool)
+    marked[np.argsort(flat, kind="stable")[:count]] = True
+    found = select_signed([jnp.asarray(a) for a in arrays], count)
+    np.testing.assert_array_equal(np.concatenate([np.asarray(m).ravel() for m in found]), marked)
+
+
+def test_signed_nan_is_last_whatever_its_sign():
+    x = np.asarray([np.nan, -np.nan, np.inf, -np.inf, -1.0], np.float32)
+    (mark,) = smallest([jnp.asarray(x)], 3, signed=True)
+    assert np.asarray(mark).tolist() == [False, False, True, True, True]
+
+
 @pytest.mark.parametrize("value", [0.0, 3.5])
 def test_ties_go_by_index(value):
     (mark,) = smallest([jnp.full((5, 4), value)], 7)
