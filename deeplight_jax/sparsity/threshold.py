@@ -1,9 +1,9 @@
 """The exact set of smallest magnitudes, found by counting only.
 
-Non-negative floats sort like their bit patterns read as integers, so the k-th smallest magnitude is found
-bit by bit: 31 passes that each count how many values lie below a candidate. Counts add up across arrays
-(and across shards), nothing is sorted or copied, and the result is exact. Equal magnitudes at the
-threshold go by index, lowest first, found by the same search over indices.
+Non-negative floats sort like their bit patterns read as integers, so the k-th smallest magnitude is found by
+passes that each count how many values lie below a candidate (see `search`). Counts add up across arrays (and
+across shards), only a sample is sorted, and the result is exact. Equal magnitudes at the threshold go by
+index, lowest first, found by a bisection over indices.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from deeplight_jax.errors import ConfigError
+from deeplight_jax.sparsity.search import find_cut
 
 _MAX_VALUES = 2**31 - 1  # counts are i32
+_WHOLE = 2**31 - 1  # an index above all
 
 
 def smallest(
@@ -36,42 +38,49 @@ def smallest(
       ConfigError: more than 2^31 - 1 values.
 
     Cost:
-      31 counting passes (32 if signed); up to 31 more only where equal ones straddle the threshold.
+      Some 10 counting passes; up to 32 more only where equal ones straddle the threshold.
     """
     if sum(a.size for a in arrays) > _MAX_VALUES:
         raise ConfigError(
             f"{sum(a.size for a in arrays)} values share one threshold; at most {_MAX_VALUES} can"
         )
     bits = [_value_bits(a) if signed else _magnitude_bits(a) for a in arrays]
-    count = jnp.asarray(count, jnp.int32)
-    one = jnp.uint32(1) if signed else jnp.int32(1)
-    threshold = _largest_with_fewer(lambda v: _total(b < v for b in bits), count, one)
-    below = [b < threshold for b in bits]
-    equal = [b == threshold for b in bits]
-    wanted = count - _total(below)  # of the equal ones, by index
+    cut = find_cut(bits, jnp.asarray(count, jnp.int32))
+    last = jax.lax.cond(
+        (cut.ties > 0) & (cut.ties < cut.equal),
+        _last_tie,
+        lambda *_: jnp.int32(_WHOLE),
+        bits,
+        cut.bound,
+        cut.ties,
+    )
+    last = jnp.where(cut.ties > 0, last, -1)
+    return [
+        (b < cut.bound) | ((b == cut.bound) & (i <= last)) for b, i in zip(bits, _indices(bits), strict=True)
+    ]
 
-    def by_index(equal: list[jax.Array]) -> list[jax.Array]:
-        index = _indices(equal)
-        cut = _largest_with_fewer(
-            lambda v: _total(e & (i < v) for e, i in zip(equal, index, strict=True)), wanted, jnp.int32(1)
-        )
-        return [e & (i <= cut) & (wanted > 0) for e, i in zip(equal, index, strict=True)]
 
-    chosen = jax.lax.cond(_total(equal) == wanted, lambda e: e, by_index, equal)
-    return [b | c for b, c in zip(below, chosen, strict=True)]
+def _last_tie(bits: list[jax.Array], bound: jax.Array, ties: jax.Array) -> jax.Array:
+    """i32[], running index of the last of so many values that equal the bound."""
+    equal = [(b == bound, i) for b, i in zip(bits, _indices(bits), strict=True)]
+    return _largest_with_fewer(lambda v: _total(e & (i < v) for e, i in equal), ties, jnp.int32(1))
 
 
 def _magnitude_bits(x: jax.Array) -> jax.Array:
-    """i32, ordered as |x| is."""
-    return jax.lax.bitcast_convert_type(jnp.abs(x.astype(jnp.float32)), jnp.int32)
+    """i32 in [0, 2^31 - 2], ordered as |x| is."""
+    bits = jax.lax.bitcast_convert_type(jnp.abs(x.astype(jnp.float32)), jnp.int32)
+    return jnp.minimum(bits, _MAX_VALUES - 1)  # two kinds of NaN become one
 
 
 def _value_bits(x: jax.Array) -> jax.Array:
-    """u32, ordered as x is; both zeros alike, every NaN last; comparing floats would flush subnormals."""
+    """u32 in [0, 2^32 - 2], ordered as x is; both zeros alike, every NaN last.
+
+    By bits alone: comparing floats would flush subnormals.
+    """
     bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32)
     sign, magnitude = jnp.uint32(1 << 31), bits & jnp.uint32((1 << 31) - 1)
     positive = (bits < sign) | (magnitude == 0) | (magnitude > jnp.uint32(0x7F800000))
-    return jnp.where(positive, magnitude | sign, ~bits)
+    return jnp.minimum(jnp.where(positive, magnitude | sign, ~bits), jnp.uint32(2**32 - 2))
 
 
 def _largest_with_fewer(

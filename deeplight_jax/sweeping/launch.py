@@ -19,8 +19,8 @@ from deeplight_jax.sweeping.grid import Sweep
 from deeplight_jax.sweeping.members import Member, describe, program_key, resolve, varied
 from deeplight_jax.sweeping.results import measure_members, write_results
 from deeplight_jax.training import run
-from deeplight_jax.training.loop import check, train
 from deeplight_jax.training.job import plan_of
+from deeplight_jax.training.loop import check, train
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]

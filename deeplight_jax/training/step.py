@@ -12,6 +12,7 @@ from flax import linen as nn
 
 from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Batch
+from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.state import TrainState
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
@@ -28,6 +29,7 @@ def make_train_step(
     model: nn.Module, optimizer: optax.GradientTransformationExtraArgs, config: Config
 ) -> TrainStep:
     """`train_step_of`, jitted; it compiles once and donates the state."""
+    keep_freed_memory()
     return jax.jit(train_step_of(model, optimizer, config), donate_argnums=0)
 
 
@@ -53,10 +55,10 @@ def train_step_of(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         value, gradient = jax.value_and_grad(loss)(state.params, state, batch)
-        updates, opt_state = optimizer.update(
-            gradient, state.opt_state, state.params, step=state.step + 1, gradients=gradient
+        step = state.step + 1
+        params, opt_state = optimizer.update(
+            gradient, state.opt_state, state.params, step=step, gradients=gradient, apply=True
         )
-        params = optax.apply_updates(state.params, updates)
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), value
+        return state.replace(step=step, params=params, opt_state=opt_state), value
 
     return train_step

@@ -71,11 +71,30 @@ def test_exact_at_a_million(count):
     np.testing.assert_array_equal(mark, oracle([x], count)[0])
 
 
+@pytest.mark.parametrize("count", [1, 60_000, 120_001, 199_999])
+@pytest.mark.parametrize("shape", ["ties", "one value", "clustered", "sample misled"])
+def test_exact_whatever_a_sample_makes_of_it(shape, count):
+    rng = np.random.default_rng(0)
+    x = {
+        "ties": rng.integers(-3, 4, 200_000),
+        "one value": np.full(200_000, 0.25),
+        "clustered": 1 + rng.normal(size=200_000) * 1e-6 + 1e20 * (rng.random(200_000) < 0.3),
+        "sample misled": np.where(np.arange(200_000) % 3 == 0, 1e-30, 1 + rng.random(200_000)),  # every third
+    }[shape].astype(np.float32)
+    parts = [x[:50_000].reshape(5_000, 10), x[50_000:]]
+    found = jax.jit(lambda parts, c: smallest(parts, c))(parts, count)
+    for mark, expected in zip(found, oracle(parts, count), strict=True):
+        np.testing.assert_array_equal(mark, expected)
+
+
 def test_narrow_floats_and_nan():
     (mark,) = smallest([jnp.asarray([3, 1, 2, 1], jnp.bfloat16)], 2)
     assert np.asarray(mark).tolist() == [False, True, False, True]
     (mark,) = smallest([jnp.asarray([np.nan, np.inf, 1.0])], 2)
     assert np.asarray(mark).tolist() == [False, True, True]
+    nans = np.asarray([0x7FFFFFFF, 0x7FC00000, 0x7F800000], np.uint32).view(np.float32)
+    (mark,) = smallest([jnp.asarray(nans)], 3)
+    assert np.asarray(mark).all()
 
 
 def test_works_under_vmap():

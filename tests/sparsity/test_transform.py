@@ -121,12 +121,29 @@ def test_an_unbatched_step_keeps_the_event_a_branch_under_vmap():
     many = jax.vmap(lambda s, p, step: transform.update(p, s, p, step=step), in_axes=(0, 0, None))
     params = jax.tree.map(lambda x: jnp.stack([x, x]), start())
     state = jax.vmap(transform.init)(params)
-    text = str(jax.make_jaxpr(many)(state, params, jnp.int32(10)))
-    assert text.count("cond[") >= 1
+    jaxpr = jax.make_jaxpr(many)(state, params, jnp.int32(10)).jaxpr
+    (event,) = [e for e in jaxpr.eqns if e.primitive.name == "while"]
+    (condition,) = [v for v in event.invars if v.aval.dtype == bool and v.aval.shape in ((), (2,))]
+    assert condition.aval.shape == ()
     updates, new = many(state, params, jnp.int32(10))
     single, one = transform.update(start(), transform.init(start()), start(), step=10)
     np.testing.assert_array_equal(updates["w"][1], single["w"])
     np.testing.assert_array_equal(new.masks["w"][0], one.masks["w"])
+
+
+@pytest.mark.parametrize("regrow", [True, False])
+def test_apply_returns_the_parameters_that_the_updates_lead_to(regrow):
+    transform = project_onto_masks(
+        LABELS, COMPONENTS, warmup_steps=0, interval_steps=2, damping=0.1, damping_steps=1.0, regrow=regrow
+    )
+    params, state = start(), transform.init(start())
+    for step in range(1, 6):
+        updates, after = transform.update(gradient(step), state, params, step=step)
+        moved, same = transform.update(gradient(step), state, params, step=step, apply=True)  # pyright: ignore
+        jax.tree.map(np.testing.assert_array_equal, moved, optax.apply_updates(params, updates))
+        jax.tree.map(np.testing.assert_array_equal, same.masks, after.masks)
+        params, state = moved, after
+    assert int((~np.asarray(state.masks["w"])).sum()) == 32
 
 
 def test_params_are_required():

@@ -1,0 +1,164 @@
+"""One training step of DeepFwFM in rows a second: ours and other programs in turn, in one run.
+
+    taskset -c 0,1 .venv/bin/python benchmarks/train_step.py             # the paper's Criteo shape
+    taskset -c 0,1 .venv/bin/python benchmarks/train_step.py --growth    # ours over the sizes
+
+A block of steps of each program after the other, so that a drifting machine drifts for all; medians of the
+blocks. A block is as long as the interval between pruning events, so "pruned" has one event in each. The
+rivals need torch and deepctr-torch, which are no dependencies of this project; what is missing is named.
+FuxiCTR is not here: its package on PyPI holds base classes and layers, no model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import jax
+import numpy as np
+from train_rivals import RIVALS, Step, make_rival
+
+from deeplight_jax.config import Config, default_config, override
+from deeplight_jax.data.schema import Batch, Field, Schema
+from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.training.optimizer import build_optimizer
+from deeplight_jax.training.plan import make_plan
+from deeplight_jax.training.state import init_state
+from deeplight_jax.training.step import make_train_step
+
+ROWS = 1_326_055  # of the paper's Criteo table
+PRUNED = {
+    "sparsity.dnn": 0.9,
+    "sparsity.field": 0.9,
+    "sparsity.embedding": 0.4,
+    "sparsity.warmup_epochs": 0.0,
+}
+OURS: dict[str, dict[str, Any]] = {
+    "ours": {},
+    "ours, pruned: D90-R90-F40": PRUNED,
+    "ours, threefry dropout": {"model.dropout_bits": "threefry"},
+}
+
+
+def schema_of(rows: int, numeric: int, categorical: int) -> Schema:
+    """Categorical fields from 3 values upwards in geometric steps, `rows` table rows in all."""
+    sizes = np.geomspace(3, rows, categorical)
+    sizes = np.maximum(2, sizes * (rows - numeric) / sizes.sum()).astype(int)
+    sizes[-1] += rows - numeric - sizes.sum()
+    fields = [Field(f"I{i}", "numeric", 1) for i in range(numeric)]
+    return Schema((*fields, *(Field(f"C{i}", "categorical", int(s)) for i, s in enumerate(sizes))))
+
+
+def batches_of(schema: Schema, rows: int, count: int = 8) -> list[Batch]:
+    """Random rows whose ids are size * u^4: the first tenth of a field's values holds 56 % of the rows."""
+    rng, sizes = np.random.default_rng(0), np.array([f.size for f in schema.categorical])
+    found = []
+    for _ in range(count):
+        ids = (sizes * rng.random((rows, len(sizes))) ** 4).astype(np.int32)
+        values = rng.standard_normal((rows, len(schema.numeric))).astype(np.float32)
+        label = rng.integers(0, 2, rows).astype(np.float32)
+        found.append(Batch(ids, values, label, np.ones(rows, np.float32)))
+    return found
+
+
+def our_step(config: Config, schema: Schema, batch: int) -> Step:
+    """The package's own step, with its own state."""
+    model = build_model(config, schema)
+    _, labels = abstract_params(model, schema)
+    optimizer = build_optimizer(config, labels, make_plan(config, 20_000 * batch))
+    train_step, state = make_train_step(model, optimizer, config), init_state(model, schema, optimizer, 0)
+
+    def step(batch: Batch) -> None:
+        nonlocal state
+        state, _ = jax.block_until_ready(train_step(state, batch))
+
+    return step
+
+
+def seconds(step: Step, batches: Sequence[Batch], steps: int) -> float:
+    """Seconds a step over a block of steps."""
+    start = time.perf_counter()
+    for i in range(steps):
+        step(batches[i % len(batches)])
+    return (time.perf_counter() - start) / steps
+
+
+def measure(steps: dict[str, Step], batches: Sequence[Batch], block: int, rounds: int) -> dict[str, float]:
+    """Median seconds a step of each, blocks in turn, after one block that is not counted."""
+    found: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds + 1):
+        for name, step in steps.items():
+            found[name].append(seconds(step, batches, block))
+    return {name: median(times[1:]) for name, times in found.items()}
+
+
+def rivals(names: Sequence[str], config: Config, schema: Schema) -> dict[str, Step]:
+    """Those whose library is installed; the others are named."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = make_rival(name, config, schema, _threads())
+        except ImportError as error:
+            print(f"- not run: {name} ({error})")
+    return found
+
+
+def compare(options: argparse.Namespace) -> None:
+    schema = schema_of(options.table_rows, 13, 26)
+    config, batches = config_of(options, {}), batches_of(schema, options.batch)
+    names = [n for n in (*OURS, *RIVALS) if not options.only or any(part in n for part in options.only)]
+    steps = {n: our_step(config_of(options, OURS[n]), schema, options.batch) for n in names if n in OURS}
+    steps |= rivals([n for n in names if n in RIVALS], config, schema)
+    found = measure(steps, batches, config.sparsity.interval_steps, options.rounds)
+    first = next(iter(found.values()))
+    print(f"\n{schema.num_rows:,} table rows, batch {options.batch}, {_threads()} threads\n")
+    print("| program | ms a step | rows/s | times the first's speed |\n|---|---|---|---|")
+    for name, step in found.items():
+        print(f"| {name} | {1e3 * step:.1f} | {options.batch / step:,.0f} | {first / step:.2f} |")
+
+
+def growth(options: argparse.Namespace) -> None:
+    """Ours, one size at a time away from the paper's shape."""
+    shapes = [(ROWS, 2048, 10, 26), (50_000, 2048, 10, 26), (300_000, 2048, 10, 26), (ROWS, 512, 10, 26)]
+    shapes += [(ROWS, 8192, 10, 26), (ROWS, 2048, 5, 26), (ROWS, 2048, 20, 26), (ROWS, 2048, 10, 13)]
+    names = [name for name in OURS if "threefry" not in name]
+    print(f"| table rows | batch | k | fields | {' | '.join(f'{n}, ms' for n in names)} |")
+    print("|---|---|---|---|" + "---|" * len(names))
+    for rows, batch, k, categorical in shapes:
+        schema = schema_of(rows, 13, categorical)
+        steps = {
+            name: our_step(config_of(options, {**OURS[name], "model.embedding_dim": k}), schema, batch)
+            for name in names
+        }
+        found = measure(steps, batches_of(schema, batch), 10, options.rounds)
+        times = " | ".join(f"{1e3 * found[name]:.1f}" for name in names)
+        print(f"| {rows:,} | {batch:,} | {k} | {13 + categorical} | {times} |", flush=True)
+
+
+def _threads() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def config_of(options: argparse.Namespace, changes: dict[str, Any]) -> Config:
+    return override(default_config(), {"data.batch_size": options.batch, **changes})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--table-rows", type=int, default=ROWS)
+    parser.add_argument("--batch", type=int, default=2048)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", help="programs whose names hold one of these words")
+    parser.add_argument("--growth", action="store_true")
+    options = parser.parse_args()
+    (growth if options.growth else compare)(options)
+
+
+if __name__ == "__main__":
+    main()
