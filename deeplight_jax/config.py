@@ -1,7 +1,7 @@
-"""Configuration: typed defaults for every key, `file.py:arg` loading, overrides, validation, hashing.
+"""Configuration: `file.py:arg` loading, overrides, validation, hashing; the keys themselves are in `keys.py`.
 
 A config file is a Python module with `get_config(arg: str) -> ConfigDict`; it runs as code, so load only
-files you trust. Every key has a default here, and none can be added elsewhere.
+files you trust. Every key has a default in `keys.py`, and none can be added elsewhere.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,157 +18,18 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from deeplight_jax.errors import ConfigError, did_you_mean
+from deeplight_jax.keys import CHOICES, COMPONENT_LETTERS, DEFAULTS, RANGES
 
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
-COMPONENT_LETTERS = {
-    "D": "dnn",
-    "R": "field",
-    "F": "embedding",
-    "C": "cin",
-    "X": "cross",
-    "A": "attention",
-}
 
 
-_DEFAULTS: dict[str, Any] = {
-    "seed": 0,  # of initialisation, shuffling and dropout
-    "model": {
-        "name": "deepfwfm",
-        "embedding_dim": 10,
-        "hidden": (400, 400, 400),  # units of the deep net's hidden layers
-        "narrow": 0.0,  # shrink them to the size of a net pruned to this rate (N-X of the paper's Table 4)
-        "dropout": 0.5,  # on the deep net's input and each hidden layer
-        "dropout_steps": 0,  # dropout for the first so many steps only; 0: always
-        "dropout_bits": "hash",  # hash: counter hash, cheap; threefry: jax.random
-        "embedding_std": 0.01,
-        "linear": "field_vector",  # FwFM's linear term: <e_f, v_f>; weights: one a table row, as FM's
-        "linear_field_weight": True,  # one more weight a field on the linear term (released program)
-        "field_matrix": "pairs",  # n(n-1)/2 weights; full: n x n, symmetrised (released program)
-        "nfm_pooling": "pooled",  # NFM: sum e_i * e_j; pairwise: each <e_i, e_j> (released program)
-        "cin": (100, 100, 50),  # xDeepFM: feature maps of each CIN layer
-        "cin_split_half": True,  # half of a CIN layer's maps go on, the other half to the output
-        "cross_layers": 3,  # DCN, DCN-V2
-        "attention_layers": 3,  # AutoInt
-        "attention_heads": 2,
-        "attention_units": 32,  # values a head
-        "hash_buckets": 1 << 20,  # Poly2: weights shared by all pairs of values
-        "compute_dtype": "float32",  # or bfloat16, behind the tables; weights stay float32
-    },
-    "data": {
-        "dir": "",  # what `deeplight prepare` wrote
-        "batch_size": 2048,
-        "shuffle_seed": -1,  # of the order of the rows; -1: `seed`
-        "verify": True,  # compare every file with its SHA-256 before training
-    },
-    "optim": {
-        "learning_rate": 1e-3,
-        "b1": 0.9,
-        "b2": 0.999,
-        "eps": 1e-8,
-        "l2": 3e-7,  # coupled: added to the gradient before Adam, every parameter, every step
-        "embedding_l2": 0.0,  # the same on top of it, for the parameters that F prunes,
-        "dnn_l2": 0.0,  # and for those that D prunes
-    },
-    "sparsity": {
-        "dnn": 0.0,  # target rates: D, R and F of "D90-R90-F40",
-        "field": 0.0,
-        "embedding": 0.0,
-        "cin": 0.0,  # C of xDeepFM,
-        "cross": 0.0,  # X of DCN and DCN-V2,
-        "attention": 0.0,  # A of AutoInt
-        "damping": 0.99,  # D of s = S(1 - D^(k/U))
-        "damping_steps": 100.0,  # U
-        "interval_steps": 10,  # an event every so many steps after warm-up
-        "warmup_epochs": 2.0,
-        "regrow": True,  # pruned weights may return between events
-        "criterion": "magnitude",  # or random, movement, saliency: what is ranked; see sparsity.criteria
-        "schedule": "damped",  # or polynomial, one_shot: how the rate grows behind the warm-up
-        "growth": "none",  # or random (SET), gradient (RigL): swap kept weights at a constant count
-        "growth_rate": 0.3,  # share of the kept swapped at first; falls to 0 at 75 % of the pruning steps
-        "dnn_scope": "layer",  # or global, units (whole ones), N:M (N of each M inputs): what D ranks
-        "embedding_scope": "global",  # or per_field (each field to the rate), rows (whole ones): what F ranks
-        "init_masks": "",  # a file of `deeplight masks merge`: start from these masks, the rest at zero
-        "epoch_end_event": False,  # one more event at an epoch's last batch (released program)
-        "prune_linear": False,  # D prunes the linear term v, too (released program)
-        "reach": 0.99,  # share of a target that the schedule must reach before the end
-        "short_schedule": "error",  # too few steps for that: error, rescale (U) or accept
-    },
-    "train": {
-        "epochs": 10,
-        "checkpoint_steps": 0,  # save every so many steps, beside every epoch's end; 0: then only
-        "keep": 2,  # latest checkpoints kept, beside the best
-        "patience": 0,  # stop after so many epochs without a better one; 0: never
-        "monitor": "roc_auc",  # metric on the validation split that picks the best epoch
-        "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
-    },
-    "eval": {"batch_size": 8192},
-}
+_LATER = ("criterion", "schedule", "growth", "growth_rate", "dnn_scope", "embedding_scope", "init_masks")
+"""Keys of `sparsity` that runs from before them were started without."""
 
 
 def default_config() -> Config:
     """Every key with its default: the paper's DeepFwFM on Criteo (section 5.1.4), dense."""
-    return ConfigDict(_DEFAULTS).lock()
-
-
-def _sizes(layers: Sequence[Any], least: int) -> bool:
-    return all(isinstance(units, int) and units >= least for units in layers)
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "model.dropout_bits": ("hash", "threefry"),
-    "model.linear": ("field_vector", "weights"),
-    "model.field_matrix": ("pairs", "full"),
-    "model.nfm_pooling": ("pooled", "pairwise"),
-    "model.compute_dtype": ("float32", "bfloat16"),
-    "sparsity.short_schedule": ("error", "rescale", "accept"),
-    "sparsity.criterion": ("magnitude", "random", "movement", "saliency"),
-    "sparsity.schedule": ("damped", "polynomial", "one_shot"),
-    "sparsity.growth": ("none", "random", "gradient"),
-    "sparsity.embedding_scope": ("global", "per_field", "rows"),
-    "train.monitor": ("roc_auc", "log_loss"),
-}
-_LATER = ("criterion", "schedule", "growth", "growth_rate", "dnn_scope", "embedding_scope", "init_masks")
-"""Keys of `sparsity` that runs from before them were started without."""
-_RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "seed": ("0 or more and below 2^31", lambda x: 0 <= x < 2**31),
-    "model.embedding_dim": ("1 or more", lambda x: x >= 1),
-    "model.narrow": ("a rate in [0, 1)", lambda x: 0 <= x < 1),
-    "model.hidden": ("layer sizes of 1 or more", lambda x: _sizes(x, 1)),
-    "model.cin": ("one or more layer sizes of 2 or more", lambda x: len(x) > 0 and _sizes(x, 2)),
-    "model.cross_layers": ("1 or more", lambda x: x >= 1),
-    "model.attention_layers": ("1 or more", lambda x: x >= 1),
-    "model.attention_heads": ("1 or more", lambda x: x >= 1),
-    "model.attention_units": ("1 or more", lambda x: x >= 1),
-    "model.hash_buckets": ("1 or more and below 2^31", lambda x: 1 <= x < 2**31),
-    "model.dropout": ("in [0, 1)", lambda x: 0 <= x < 1),
-    "model.dropout_steps": ("0 or more", lambda x: x >= 0),
-    "model.embedding_std": ("above 0", lambda x: x > 0),
-    "data.batch_size": ("1 or more", lambda x: x >= 1),
-    "data.shuffle_seed": ("-1, or 0 or more and below 2^31", lambda x: -1 <= x < 2**31),
-    "optim.learning_rate": ("above 0", lambda x: x > 0),
-    "optim.b1": ("in [0, 1)", lambda x: 0 <= x < 1),
-    "optim.b2": ("in [0, 1)", lambda x: 0 <= x < 1),
-    "optim.eps": ("above 0", lambda x: x > 0),
-    "optim.l2": ("0 or more", lambda x: x >= 0),
-    "optim.embedding_l2": ("0 or more", lambda x: x >= 0),
-    "optim.dnn_l2": ("0 or more", lambda x: x >= 0),
-    **{f"sparsity.{c}": ("a rate in [0, 1)", lambda x: 0 <= x < 1) for c in COMPONENT_LETTERS.values()},
-    "sparsity.damping": ("in (0, 1)", lambda x: 0 < x < 1),
-    "sparsity.damping_steps": ("above 0", lambda x: x > 0),
-    "sparsity.interval_steps": ("1 or more", lambda x: x >= 1),
-    "sparsity.warmup_epochs": ("0 or more", lambda x: x >= 0),
-    "sparsity.growth_rate": ("a share in (0, 1)", lambda x: 0 < x < 1),
-    "sparsity.dnn_scope": (
-        "layer, global, units, or N:M such as 2:4",
-        lambda x: bool(re.fullmatch(r"layer|global|units|\d+:\d+", x)),
-    ),
-    "sparsity.reach": ("in (0, 1)", lambda x: 0 < x < 1),
-    "train.epochs": ("1 or more", lambda x: x >= 1),
-    "train.checkpoint_steps": ("0 or more", lambda x: x >= 0),
-    "train.keep": ("1 or more", lambda x: x >= 1),
-    "train.patience": ("0 or more", lambda x: x >= 0),
-    "eval.batch_size": ("1 or more", lambda x: x >= 1),
-}
+    return ConfigDict(DEFAULTS).lock()
 
 
 def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
@@ -251,12 +112,12 @@ def validate(config: Config) -> None:
             )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value} is not finite")
-        if key in _CHOICES and value not in _CHOICES[key]:
-            meant = did_you_mean(str(value), _CHOICES[key])
+        if key in CHOICES and value not in CHOICES[key]:
+            meant = did_you_mean(str(value), CHOICES[key])
             hint = meant if "did you mean" in meant else ""
-            raise ConfigError(f"{key}={value!r} must be one of {', '.join(_CHOICES[key])}{hint}")
-        if key in _RANGES and not _RANGES[key][1](value):
-            raise ConfigError(f"{key}={value!r} must be {_RANGES[key][0]}")
+            raise ConfigError(f"{key}={value!r} must be one of {', '.join(CHOICES[key])}{hint}")
+        if key in RANGES and not RANGES[key][1](value):
+            raise ConfigError(f"{key}={value!r} must be {RANGES[key][0]}")
     if missing := sorted(set(defaults) - set(given)):
         raise ConfigError(f"config lacks {', '.join(missing)}; start from default_config()")
 
@@ -299,7 +160,7 @@ def from_json(text: str) -> Config:
         for key in ("hidden", "cin"):
             saved["model"][key] = tuple(saved["model"][key])  # JSON knows lists only
         for key in _LATER:
-            saved["sparsity"].setdefault(key, _DEFAULTS["sparsity"][key])
+            saved["sparsity"].setdefault(key, DEFAULTS["sparsity"][key])
         saved["data"].setdefault("shuffle_seed", -1)
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:

@@ -26,6 +26,7 @@ ORDER = [
     "sparsity",
     "data",
     "config",
+    "keys",
     "errors",
 ]
 SCHEMA_ONLY = {"layers", "models", "sparsity"}  # of data, these know the schema alone
@@ -67,7 +68,9 @@ def test_imports_point_right(path: Path):
             )
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if room(p) in ("data", "config", "errors")], ids=str)
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if room(p) in ("data", "config", "keys", "errors")], ids=str
+)
 def test_data_and_config_never_import_jax(path: Path):
     assert not {n.split(".")[0] for n in imports(path)} & {"jax", "flax", "optax", "orbax"}
 
