@@ -29,15 +29,19 @@ def speed_table(found: Comparison) -> Table:
     table.add_column("", no_wrap=True)
     batches = [str(batch) for batch in found.figures[found.ours].rows_per_s]
     flushed = ["flush us"] if found.flush_bytes else []
-    slower = [f"x at {batch}" for batch in ("1", *_RATIO_BATCHES)]
+    inside = ["x in C"] if found.inside_c else []
+    slower = ["x at 1", *inside, *(f"x at {batch}" for batch in _RATIO_BATCHES)]
+    keys = ["p50", *(["inside_c"] if inside else []), *_RATIO_BATCHES]
     for heading in ("p50 us", "p99 us", *flushed, *(f"k/s at {batch}" for batch in batches), *slower):
         table.add_column(heading, justify="right")
     ratios = found.ratios()
     for name, timed in found.figures.items():
         cells = [_us(timed.p50_us), _us(timed.p99_us), *([_us(timed.flushed_us)] if flushed else [])]
         cells += [f"{rate / 1000:,.0f}" for rate in timed.rows_per_s.values()]
-        cells += [f"{ratios[name][key]:.1f}" for key in ("p50", *_RATIO_BATCHES)] if name in ratios else []
+        cells += [f"{ratios[name][key]:.1f}" for key in keys] if name in ratios else []
         table.add_row(name, *cells)
+        if name == found.ours and found.inside_c:
+            table.add_row("  inside C", _us(found.inside_c.p50_us), _us(found.inside_c.p99_us))
     return table
 
 

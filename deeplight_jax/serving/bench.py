@@ -49,6 +49,13 @@ class Timings(NamedTuple):
     flushed_us: float | None
 
 
+class InsideC(NamedTuple):
+    """Microseconds of a call with one row inside the native engine, Python's part left out; percentiles."""
+
+    p50_us: float
+    p99_us: float
+
+
 class EngineFigures(NamedTuple):
     """An engine's speed and size.
 
@@ -244,6 +251,17 @@ def latencies_us(score: Score, single: Sequence[tuple[np.ndarray, np.ndarray]], 
         if at + 1 >= _LEAST_CALLS and at % 16 == 15 and time.perf_counter() > stop:
             return out[: at + 1] / 1000
     return out / 1000
+
+
+def inside_us(engine: Engine, ids: np.ndarray, values: np.ndarray, rounds: int) -> InsideC | None:
+    """Latency of one row without Python, by the native engine's own clock; None where it does not score."""
+    if engine.native is None:
+        return None
+    few = slice(0, min(_SINGLE_ROWS, len(ids)))
+    engine.native.latencies_ns(ids[few], values[few])
+    each = [engine.native.latencies_ns(ids[few], values[few]) / 1000 for _ in range(rounds)]
+    p50, p99 = (median(float(np.percentile(times, p)) for times in each) for p in (50, 99))
+    return InsideC(p50, p99)
 
 
 def flushed_us(score: Score, single: Sequence[tuple[np.ndarray, np.ndarray]], buffer: np.ndarray) -> float:

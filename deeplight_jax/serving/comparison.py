@@ -8,12 +8,14 @@ from typing import Any, NamedTuple
 
 from deeplight_jax.errors import ArtifactError, did_you_mean
 from deeplight_jax.serving.bench import (
+    InsideC,
     Loading,
     Progress,
     Rows,
     Score,
     Timings,
     draw_rows,
+    inside_us,
     load_measured,
     measure,
     one_core,
@@ -32,6 +34,7 @@ class Comparison(NamedTuple):
     Attributes:
       ours: the engine's name among the figures.
       figures: by name, the engine first.
+      inside_c: the engine's latency without Python; None where the native engine does not score.
       left_out: rivals that are missing, and why.
       loading: of the artifact.
       counts: what is live of the model.
@@ -45,6 +48,7 @@ class Comparison(NamedTuple):
 
     ours: str
     figures: dict[str, Timings]
+    inside_c: InsideC | None
     left_out: dict[str, str]
     loading: Loading
     counts: dict[str, Any]
@@ -56,10 +60,12 @@ class Comparison(NamedTuple):
     machine: dict[str, Any]
 
     def ratios(self) -> dict[str, dict[str, float]]:
-        """How many times faster the engine is than each rival: `p50` of one row, and by rows a call."""
-        ours = self.figures[self.ours]
+        """How many times faster the engine is than each rival: `p50` of one row, `inside_c` without Python's
+        part of it (where it is known), and by rows a call."""
+        ours, inside = self.figures[self.ours], self.inside_c
         return {
             name: {"p50": theirs.p50_us / ours.p50_us}
+            | ({"inside_c": theirs.p50_us / inside.p50_us} if inside else {})
             | {str(batch): ours.rows_per_s[batch] / rate for batch, rate in theirs.rows_per_s.items()}
             for name, theirs in self.figures.items()
             if name != self.ours
@@ -69,7 +75,8 @@ class Comparison(NamedTuple):
         sweep = self.sweep and {**self.sweep._asdict(), "lines": [x._asdict() for x in self.sweep.lines]}
         figures = {name: found._asdict() for name, found in self.figures.items()}
         whole = {**self._asdict(), "loading": self.loading._asdict(), "figures": figures, "sweep": sweep}
-        return {**whole, "ratios": self.ratios()}
+        inside = self.inside_c and self.inside_c._asdict()
+        return {**whole, "inside_c": inside, "ratios": self.ratios()}
 
 
 def compare(
@@ -111,11 +118,13 @@ def compare(
         scorers: dict[str, Score] = {ours: engine.score, **made.scorers}
         drawn = draw_rows(engine.schema, rows)
         figures = measure(scorers, *drawn, rounds, seconds, flush_bytes=buffer, progress=progress)
+        inside = inside_us(engine, *drawn, rounds)
         swept = sweep_rates(engine, rows, rounds, seconds, progress=progress) if sweep else None
     settings = {"artifact": str(path), "rows": rows, "rounds": rounds, "seconds": seconds}
     return Comparison(
         ours=ours,
         figures=figures,
+        inside_c=inside,
         left_out=made.left_out,
         loading=loading,
         counts=engine.compact.counts(),

@@ -36,7 +36,11 @@ def test_json_holds_figures_ratios_and_the_machine(exported, quick_sweep, monkey
     ratio = found["ratios"]["SciPy, CSR"]
     assert ratio["p50"] == pytest.approx(theirs["p50_us"] / ours["p50_us"])
     assert ratio["512"] == pytest.approx(ours["rows_per_s"]["512"] / theirs["rows_per_s"]["512"])
-    assert list(ratio) == ["p50", *map(str, bench.BATCHES)]
+    inside = found["inside_c"]
+    assert list(ratio) == ["p50", *(["inside_c"] if inside else []), *map(str, bench.BATCHES)]
+    if inside:
+        assert 0 < inside["p50_us"] <= inside["p99_us"]
+        assert ratio["inside_c"] == pytest.approx(theirs["p50_us"] / inside["p50_us"])
     assert found["loading"]["file_bytes"] == exported.stat().st_size
     level = found["ours"].removeprefix("deeplight (").removesuffix(")")
     settings = {"artifact": str(exported), "rows": "cold", "rounds": 1, "seconds": 0.001, "level": level}
@@ -76,6 +80,7 @@ def test_the_engine_alone_by_numpy(exported, capsys):
     found = json.loads(capsys.readouterr().out)
     assert list(found["figures"]) == ["deeplight (numpy)"]
     assert (found["ratios"], found["left_out"], found["sweep"]) == ({}, {}, None)
+    assert found["inside_c"] is None
 
 
 def test_dense_rivals_may_have_the_runs_own_weights(exported, run, capsys):
