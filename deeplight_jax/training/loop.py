@@ -219,7 +219,7 @@ def _save(job: Job, state: TrainState, history: list[Evaluation], wall_s: float)
     """Checkpoint, then drop all but the latest few and the best."""
     directory = job.workdir / "checkpoints"
     about = {"history": [e._asdict() for e in history], "wall_s": wall_s}
-    checkpoint.save(directory, state, about)
+    checkpoint.save(directory, state, about, job.labels)
     leader = best(history, job.config.train.monitor)
     latest = checkpoint.saved_steps(directory)[-job.config.train.keep :]
     checkpoint.prune(directory, {*latest, *([leader.step] if leader else [])})
