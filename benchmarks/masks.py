@@ -23,6 +23,8 @@ import numpy as np
 import deeplight_jax as dl
 from deeplight_jax.config import to_json
 from deeplight_jax.data.schema import Field, Schema
+from deeplight_jax.sparsity.algebra import leaves_by_path
+from deeplight_jax.training.masks_alone import PRUNABLE
 
 SHAPES = {
     "embedding": {"table": (1_326_055, 10)},
@@ -87,7 +89,9 @@ def fake_run(workdir: Path, masks: Any) -> str:
     step.mkdir(parents=True)
     (workdir / "config.json").write_text(to_json(dl.default_config()))
     (workdir / "data.json").write_text(json.dumps(about))
-    dl.masks.write_masks(step / "masks.safetensors", masks)
+    codes = {"embedding": "embedding", "fwfm": "field", "deep": "dnn"}
+    prunable = {p: [codes[p.split("/")[0]], list(k.shape)] for p, k in leaves_by_path(masks).items()}
+    dl.masks.write_masks(step / "masks.safetensors", masks, {PRUNABLE: prunable})
     digest = hashlib.sha256((step / "masks.safetensors").read_bytes()).hexdigest()
     (step.parent / "1.sha256.json").write_text(json.dumps({"masks.safetensors": digest}))
     return str(workdir)

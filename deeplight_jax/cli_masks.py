@@ -52,18 +52,26 @@ def _show(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table
 
 
 def _diff(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:
-    from deeplight_jax.evaluation.liveness import compare_masks
     from deeplight_jax.reporting.mask_tables import diff_tables
+    from deeplight_jax.training.masks_alone import compare_runs
+
+    compared = compare_runs(arguments.a, arguments.b) or _diff_of_models(arguments)
+    steps = (compared["a"]["step"], compared["b"]["step"])
+    title = f"A: {arguments.a}, step {steps[0]}; B: {arguments.b}, step {steps[1]}"
+    return compared, diff_tables(title, compared)
+
+
+def _diff_of_models(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The same with JAX and the models: of older runs, and to say what is wrong."""
+    from deeplight_jax.evaluation.liveness import compare_masks
     from deeplight_jax.training.merging import load_comparable
 
     a, b = load_comparable([arguments.a, arguments.b])
-    compared = {
+    return {
         "a": {"run": arguments.a, "step": a.step},
         "b": {"run": arguments.b, "step": b.step},
         **compare_masks(a.masks, b.masks, a.labels, a.schema),
     }
-    title = f"A: {arguments.a}, step {a.step}; B: {arguments.b}, step {b.step}"
-    return compared, diff_tables(title, compared)
 
 
 def _merge(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,12 @@ import pytest
 from deeplight_jax.cli import main
 from deeplight_jax.config import default_config, override
 from deeplight_jax.data.synthetic import World, prepare_synthetic
-from deeplight_jax.sparsity.masks import read_masks
+from deeplight_jax.evaluation.liveness import compare_masks
+from deeplight_jax.sparsity.masks import read_masks, write_masks
 from deeplight_jax.training.inspect import load_masks
 from deeplight_jax.training.loop import train
+from deeplight_jax.training.masks_alone import compare_runs
+from deeplight_jax.training.merging import load_comparable
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,31 @@ def test_diff(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None
     same = json.loads(output(capsys, "diff", runs[0], runs[0], "--json"))
     assert {part["jaccard"] for part in same["components"].values()} == {1.0}
     assert same["pairs_lost"] == same["pairs_gained"] == []
+
+
+def test_diff_needs_no_jax_and_says_the_same(
+    runs: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys, deeplight_jax.cli as cli; cli.main(['masks', 'diff', *sys.argv[1:], '--json']); "
+    code += "assert not {'jax', 'flax', 'optax', 'orbax'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *runs], check=True, capture_output=True, text=True)
+    a, b = load_comparable(runs)
+    found = json.loads(done.stdout)
+    assert {k: v for k, v in found.items() if k not in ("a", "b")} == json.loads(
+        json.dumps(compare_masks(a.masks, b.masks, a.labels, a.schema))
+    )
+    assert (found["a"], found["b"]) == tuple(
+        {"run": r, "step": m.step} for r, m in zip(runs, (a, b), strict=True)
+    )
+    for older in runs:  # files of masks that do not name components
+        place = Path(older) / "checkpoints" / str(found["a" if older == runs[0] else "b"]["step"])
+        masks, _ = read_masks(place / "masks.safetensors")
+        write_masks(place / "masks.safetensors", masks)
+        digests = json.loads((file := place.with_name(f"{place.name}.sha256.json")).read_text())
+        content = (place / "masks.safetensors").read_bytes()
+        file.write_text(json.dumps(digests | {"masks.safetensors": hashlib.sha256(content).hexdigest()}))
+    assert compare_runs(*runs) is None
+    assert json.loads(output(capsys, "diff", *runs, "--json")) == found
 
 
 def test_merge(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from deeplight_jax.data.schema import Schema, field_pairs
+from deeplight_jax.data.schema import Schema
+from deeplight_jax.evaluation.comparing import compare_components, pair_names, pairs_alive
 from deeplight_jax.models.deep import hidden_kernels
-from deeplight_jax.sparsity.algebra import Overlap, diff, leaves_by_path, total
+from deeplight_jax.sparsity.algebra import check_alike, leaves_by_path
 from deeplight_jax.sparsity.components import Labels, Masks
 
 
@@ -55,7 +56,7 @@ def describe_masks(
         },
         "dead_units": [d._asdict() for d in dead_units(hidden_kernels(masks))],
         "pairs": 0 if live is None else live.size,
-        "live_pairs": _names(live, schema),
+        "live_pairs": pair_names(live, schema),
         "rows": {
             name: {"total": size, "pruned": pruned}
             for name, (size, pruned) in pruned_rows(masks, labels, schema).items()
@@ -73,18 +74,8 @@ def compare_masks(a: Masks, b: Masks, labels: Labels, schema: Schema) -> dict[st
     Raises:
       MaskError: the trees do not fit each other.
     """
-    overlaps = diff(a, b)
-    live_a, live_b = (live_pairs(m, labels, schema) for m in (a, b))
-    lost, gained = (None, None) if live_a is None or live_b is None else (live_a & ~live_b, live_b & ~live_a)
-    return {
-        "components": {
-            code: {**_overlap(total(overlaps[path] for path in layers)),
-                   "layers": {path: _overlap(overlaps[path]) for path in layers}}
-            for code, layers in _by_component(a, labels).items()
-        },
-        "pairs_lost": _names(lost, schema),
-        "pairs_gained": _names(gained, schema),
-    }  # fmt: skip
+    check_alike(a, b)
+    return compare_components(_by_component(a, labels), _by_component(b, labels), schema)
 
 
 def dead_units(kernels: Sequence[np.ndarray]) -> list[DeadUnits]:
@@ -108,15 +99,7 @@ def dead_units(kernels: Sequence[np.ndarray]) -> list[DeadUnits]:
 
 def live_pairs(masks: Masks, labels: Labels, schema: Schema) -> np.ndarray | None:
     """bool[pair], in the order of `Schema.pairs`: a weight of the pair is kept; None without component R."""
-    first, second = field_pairs(schema.num_fields)
-    live = None
-    for keep in _by_component(masks, labels).get("field", {}).values():
-        if keep.shape == (schema.num_fields, schema.num_fields):
-            pairs = (keep | keep.T)[first, second]
-        else:
-            pairs = np.logical_or.reduce(keep, axis=tuple(range(1, keep.ndim)))
-        live = pairs if live is None else live | pairs
-    return live
+    return pairs_alive(_by_component(masks, labels).get("field", {}), schema)
 
 
 def pruned_rows(masks: Masks, labels: Labels, schema: Schema) -> dict[str, tuple[int, int]]:
@@ -150,13 +133,3 @@ def _by_component(masks: Masks, labels: Labels) -> dict[str, dict[str, np.ndarra
 def _counts(keeps: Collection[np.ndarray]) -> dict[str, Any]:
     kept, size = sum(int(np.count_nonzero(k)) for k in keeps), sum(k.size for k in keeps)
     return {"rate": 1 - kept / size if size else 0.0, "kept": kept, "total": size}
-
-
-def _overlap(overlap: Overlap) -> dict[str, Any]:
-    counts = {k: v for k, v in overlap._asdict().items() if k != "by_chance"}
-    return {**counts, "jaccard": overlap.jaccard, "chance": overlap.chance}
-
-
-def _names(marked: np.ndarray | None, schema: Schema) -> list[list[str]]:
-    """Field names of the marked pairs."""
-    return [] if marked is None else [list(schema.pairs[i]) for i in np.flatnonzero(marked)]

@@ -7,10 +7,9 @@ works on the trees of any optax project; those that return masks keep NumPy arra
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
 from functools import reduce
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,40 +18,7 @@ import optax
 
 from deeplight_jax.errors import MaskError
 from deeplight_jax.sparsity.components import UNPRUNED, Labels, Masks
-
-
-class Overlap(NamedTuple):
-    """Weights that two masks A and B keep, counted.
-
-    Attributes:
-      both: kept in A and in B.
-      only_a: kept in A only.
-      only_b: kept in B only.
-      neither: pruned in both.
-      by_chance: how many both would keep, expected, if A and B were random masks of their rates.
-    """
-
-    both: int
-    only_a: int
-    only_b: int
-    neither: int
-    by_chance: float
-
-    @property
-    def size(self) -> int:
-        return self.both + self.only_a + self.only_b + self.neither
-
-    @property
-    def jaccard(self) -> float:
-        """Kept in both / kept in either; 1 where nothing is kept."""
-        either = self.both + self.only_a + self.only_b
-        return self.both / either if either else 1.0
-
-    @property
-    def chance(self) -> float:
-        """Jaccard of independent random masks of the same rates: pq / (p + q - pq) with kept shares p, q."""
-        either = 2 * self.both + self.only_a + self.only_b - self.by_chance
-        return self.by_chance / either if either else 1.0
+from deeplight_jax.sparsity.overlap import Overlap, overlap_of
 
 
 def from_params(params: Any, labels: Labels) -> Masks:
@@ -118,16 +84,10 @@ def diff(a: Masks, b: Masks) -> dict[str, Overlap]:
     check_alike(a, b)
     theirs = leaves_by_path(b)
     return {
-        path: _overlap(np.asarray(keep), np.asarray(theirs[path]))
+        path: overlap_of(np.asarray(keep), np.asarray(theirs[path]))
         for path, keep in leaves_by_path(a).items()
         if not isinstance(keep, optax.MaskedNode)
     }
-
-
-def total(overlaps: Iterable[Overlap]) -> Overlap:
-    """Overlaps of several leaves as one; chance stays leaf by leaf, each at its own rates."""
-    columns = zip(Overlap(0, 0, 0, 0, 0.0), *overlaps, strict=True)
-    return Overlap(*(sum(column) for column in columns))
 
 
 def complete(masks: Masks, like: Any, labels: Labels) -> Masks:
@@ -190,13 +150,6 @@ def _combine(function: Any, first: Masks, rest: tuple[Masks, ...]) -> Masks:
 
 def _count(masks: Masks) -> jax.Array:
     return sum((jnp.sum(k, dtype=jnp.int32) for k in jax.tree.leaves(masks)), jnp.int32(0))
-
-
-def _overlap(a: np.ndarray, b: np.ndarray) -> Overlap:
-    kept_a, kept_b = int(np.count_nonzero(a)), int(np.count_nonzero(b))
-    both = int(np.count_nonzero(a & b))
-    by_chance = kept_a * kept_b / a.size if a.size else 0.0
-    return Overlap(both, kept_a - both, kept_b - both, a.size - kept_a - kept_b + both, by_chance)
 
 
 def _check_paths(tree: Any, labels: Labels) -> None:

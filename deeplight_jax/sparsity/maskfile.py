@@ -7,7 +7,6 @@ path with its shape (null where nothing is masked) and what the writer says abou
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,13 @@ from typing import Any
 import jax
 import numpy as np
 import optax
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from deeplight_jax.errors import MaskError
 from deeplight_jax.sparsity.algebra import check_alike, leaves_by_path, path_of
 from deeplight_jax.sparsity.components import Masks
-from deeplight_jax.sparsity.packing import Packed, pack, unpack
-
-_ENTRY, _FORMAT = "deeplight_masks", 1  # a single entry: safetensors writes several in no fixed order
+from deeplight_jax.sparsity.maskbits import ENTRY, FORMAT, read_by_path
+from deeplight_jax.sparsity.packing import pack
 
 
 def write_masks(file: str | Path, masks: Masks, about: Mapping[str, Any] | None = None) -> None:
@@ -43,9 +40,9 @@ def write_masks(file: str | Path, masks: Masks, about: Mapping[str, Any] | None 
     leaves = leaves_by_path(masks)
     masked = {path: keep for path, keep in leaves.items() if not isinstance(keep, optax.MaskedNode)}
     shapes = {path: list(keep.shape) if path in masked else None for path, keep in leaves.items()}
-    header = {"format": _FORMAT, "masks": shapes, "about": dict(about or {})}
+    header = {"format": FORMAT, "masks": shapes, "about": dict(about or {})}
     content = save({path: np.asarray(pack(keep).bits) for path, keep in masked.items()},
-                   {_ENTRY: json.dumps(header)})  # fmt: skip
+                   {ENTRY: json.dumps(header)})  # fmt: skip
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         temporary.write_bytes(content)
@@ -60,26 +57,8 @@ def read_masks(file: str | Path) -> tuple[Masks, dict[str, Any]]:
     Raises:
       MaskError: the file is missing, damaged, or holds no masks.
     """
-    try:
-        with safe_open(str(file), framework="numpy") as found:
-            header = json.loads((found.metadata() or {}).get(_ENTRY, "{}"))
-            if header.get("format") != _FORMAT:
-                raise ValueError(f"it holds no masks of format {_FORMAT}")
-            packed = {
-                path: optax.MaskedNode() if shape is None else _packed(found.get_tensor(path), shape)
-                for path, shape in header["masks"].items()
-            }
-        return unpack(nested(packed)), header["about"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MaskError(
-            f"cannot read masks from {file} ({error}); `deeplight masks merge` writes such files"
-        ) from error
-
-
-def _packed(bits: np.ndarray, shape: list[int]) -> Packed:
-    if bits.dtype != np.uint8 or bits.shape != (-(-math.prod(shape) // 8),):
-        raise ValueError(f"{bits.dtype}{list(bits.shape)} cannot be the bits of {shape}")
-    return Packed(bits, tuple(shape))
+    masks, about = read_by_path(file)
+    return nested({path: optax.MaskedNode() if keep is None else keep for path, keep in masks.items()}), about
 
 
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:

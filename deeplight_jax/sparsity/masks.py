@@ -15,13 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from deeplight_jax.sparsity.algebra import Overlap as Overlap
 from deeplight_jax.sparsity.algebra import diff as diff
 from deeplight_jax.sparsity.algebra import from_params as from_params
 from deeplight_jax.sparsity.algebra import intersect as intersect
 from deeplight_jax.sparsity.algebra import jaccard as jaccard
 from deeplight_jax.sparsity.algebra import majority as majority
-from deeplight_jax.sparsity.algebra import total as total
 from deeplight_jax.sparsity.algebra import union as union
 from deeplight_jax.sparsity.algebra import xor as xor
 from deeplight_jax.sparsity.choices import marks_on, pools_of, smallest_of_groups
@@ -29,6 +27,8 @@ from deeplight_jax.sparsity.components import UNPRUNED, Component, Labels
 from deeplight_jax.sparsity.components import Masks as Masks
 from deeplight_jax.sparsity.maskfile import read_masks as read_masks
 from deeplight_jax.sparsity.maskfile import write_masks as write_masks
+from deeplight_jax.sparsity.overlap import Overlap as Overlap
+from deeplight_jax.sparsity.overlap import total as total
 from deeplight_jax.sparsity.packing import Packed as Packed
 from deeplight_jax.sparsity.packing import pack as pack
 from deeplight_jax.sparsity.packing import unpack as unpack

@@ -9,35 +9,37 @@ Orbax notices neither a flipped bit nor another shape, so digests are compared b
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from deeplight_jax.errors import MaskError, RunError
-from deeplight_jax.sparsity.components import Masks
+from deeplight_jax.sparsity.algebra import leaves_by_path
+from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.sparsity.maskfile import read_masks, write_masks
+from deeplight_jax.training.digests import (
+    MASKS_FILE,
+    digest_file,
+    digests_of,
+    expected_digests,
+    saved_steps,
+    verify,
+    write_atomically,
+)
+from deeplight_jax.training.masks_alone import PRUNABLE
 from deeplight_jax.training.state import TrainState, after_churn, before_churn
 
-_DIGESTS, _MASKS = ".sha256.json", "masks.safetensors"
 
-
-def saved_steps(directory: Path) -> list[int]:
-    """Steps with a whole checkpoint, ascending."""
-    found = directory.glob(f"*{_DIGESTS}") if directory.is_dir() else []
-    return sorted(int(name) for p in found if (name := p.name.removesuffix(_DIGESTS)).isdigit())
-
-
-def save(directory: Path, state: TrainState, about: Mapping[str, Any]) -> None:
+def save(directory: Path, state: TrainState, about: Mapping[str, Any], labels: Labels = None) -> None:
     """Write a checkpoint of `state.step`; it counts only once its digests are written.
 
     Args:
       directory: holds one run's checkpoints.
       state: what to save.
       about: JSON-able facts to save with it.
+      labels: component codes, structured as the parameters, to be named in the file of masks.
 
     Raises:
       RunError: the disk refuses it; earlier checkpoints stay as they are.
@@ -54,8 +56,8 @@ def save(directory: Path, state: TrainState, about: Mapping[str, Any]) -> None:
                 state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(dict(about))
             )
             checkpointer.save(target, arguments)
-        write_masks(target / _MASKS, state.masks)
-        write_atomically(_digest_file(directory, step), json.dumps(_digests(target), indent=1) + "\n")
+        write_masks(target / MASKS_FILE, state.masks, _prunable(state.params, labels))
+        write_atomically(digest_file(directory, step), json.dumps(digests_of(target), indent=1) + "\n")
     except (OSError, MaskError) as error:
         raise RunError(
             f"cannot save {target} ({error}); free disk space or name another --workdir"
@@ -94,56 +96,31 @@ def restore_masks(directory: Path, step: int) -> Masks | None:
     Cost:
       Reads and compares that one file: a bit a weight.
     """
-    if _MASKS not in _expected(directory, step):
+    if MASKS_FILE not in expected_digests(directory, step):
         return None
-    verify(directory, step, only=_MASKS)
+    verify(directory, step, only=MASKS_FILE)
     try:
-        return read_masks(directory / str(step) / _MASKS)[0]
+        return read_masks(directory / str(step) / MASKS_FILE)[0]
     except MaskError as error:
         raise RunError(str(error)) from error
-
-
-def verify(directory: Path, step: int, only: str | None = None) -> None:
-    """Compare every file of a checkpoint, or one alone, with its digest.
-
-    Raises:
-      RunError: no such checkpoint, or a file of it is damaged, missing or new; the file is named.
-    """
-    file, target = _digest_file(directory, step), directory / str(step)
-    expected, found = _expected(directory, step), _digests(target, only or "*")
-    for name in [only] if only else sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            state = (
-                "missing"
-                if name not in found
-                else "damaged"
-                if name in expected
-                else "not of this checkpoint"
-            )
-            raise RunError(
-                f"{target / name} is {state}; delete {target} and {file} to go on from an earlier one"
-            )
 
 
 def prune(directory: Path, keep: Collection[int]) -> None:
     """Delete the checkpoints of all other steps, whole and unfinished ones."""
     for step in saved_steps(directory):
         if step not in keep:
-            _digest_file(directory, step).unlink()
+            digest_file(directory, step).unlink()
     names = {str(step) for step in keep}
     for path in directory.iterdir():
         if path.is_dir() and path.name not in names:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by new text; a reader sees the old or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _prunable(params: Any, labels: Labels) -> dict[str, Any]:
+    """What the file of masks says, so that it can be read without the model (see `masks_alone`)."""
+    shapes = {path: list(leaf.shape) for path, leaf in leaves_by_path(params).items()}
+    codes = {} if labels is None else leaves_by_path(labels)
+    return {PRUNABLE: {path: [code, shapes[path]] for path, code in codes.items() if code}} if codes else {}
 
 
 def _read_state(target: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
@@ -153,28 +130,3 @@ def _read_state(target: Path, like: TrainState) -> tuple[TrainState, dict[str, A
         arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like), about=ocp.args.JsonRestore())
         found = checkpointer.restore(target, arguments)
     return found["state"], found["about"]
-
-
-def _digest_file(directory: Path, step: int) -> Path:
-    return directory / f"{step}{_DIGESTS}"
-
-
-def _expected(directory: Path, step: int) -> dict[str, str]:
-    file = _digest_file(directory, step)
-    if not file.is_file():
-        known = ", ".join(map(str, saved_steps(directory))) or "none"
-        raise RunError(f"{directory} holds no checkpoint of step {step}; it has {known}")
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise RunError(
-            f"{file} is damaged ({error}); delete that checkpoint to go on from an earlier one"
-        ) from error
-
-
-def _digests(target: Path, pattern: str = "*") -> dict[str, str]:
-    digests: dict[str, str] = {}
-    for path in sorted(p for p in target.rglob(pattern) if p.is_file()):
-        with path.open("rb") as file:
-            digests[path.relative_to(target).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests

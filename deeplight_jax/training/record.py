@@ -78,7 +78,7 @@ def record_evaluation(
 def save(job: Job, state: TrainState, history: Sequence[Evaluation], wall_s: float) -> None:
     """Write a checkpoint; `forget` drops what it makes needless."""
     about = {"history": [e._asdict() for e in history], "wall_s": wall_s}
-    checkpoint.save(job.workdir / "checkpoints", state, about)
+    checkpoint.save(job.workdir / "checkpoints", state, about, job.labels)
 
 
 def forget(job: Job, history: Sequence[Evaluation]) -> None:

@@ -22,7 +22,7 @@ from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
-from deeplight_jax.training.checkpoint import write_atomically
+from deeplight_jax.training.digests import write_atomically
 from deeplight_jax.training.plan import Plan, make_plan
 
 

@@ -71,10 +71,10 @@ def test_checkpoints_from_before_churn_are_read(config, tmp_path, monkeypatch):
     config = override(config, {"train.epochs": 2})
     train(config, tmp_path / "new")
 
-    def save(directory, state, about):
+    def save(directory, state, about, labels):
         older = before_churn(state)
         assert not hasattr(older.opt_state[-1], "churn")
-        kept(directory, older, about)
+        kept(directory, older, about, labels)
 
     kept = checkpoint.save
     monkeypatch.setattr(checkpoint, "save", save)

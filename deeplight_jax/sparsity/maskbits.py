@@ -1,0 +1,44 @@
+"""Masks of a file of `sparsity.maskfile` by path; knows NumPy alone, so reading them starts no JAX."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from deeplight_jax.errors import MaskError
+
+ENTRY, FORMAT = "deeplight_masks", 1  # a single entry: safetensors writes several in no fixed order
+
+
+def read_by_path(file: str | Path) -> tuple[dict[str, np.ndarray | None], dict[str, Any]]:
+    """bool masks by path, None where nothing is masked, and what was said about them.
+
+    Raises:
+      MaskError: the file is missing, damaged, or holds no masks.
+    """
+    try:
+        with safe_open(str(file), framework="numpy") as found:
+            header = json.loads((found.metadata() or {}).get(ENTRY, "{}"))
+            if header.get("format") != FORMAT:
+                raise ValueError(f"it holds no masks of format {FORMAT}")
+            masks = {
+                path: None if shape is None else _mask(found.get_tensor(path), shape)
+                for path, shape in header["masks"].items()
+            }
+        return masks, header["about"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MaskError(
+            f"cannot read masks from {file} ({error}); `deeplight masks merge` writes such files"
+        ) from error
+
+
+def _mask(bits: np.ndarray, shape: list[int]) -> np.ndarray:
+    size = math.prod(shape)
+    if bits.dtype != np.uint8 or bits.shape != (-(-size // 8),):
+        raise ValueError(f"{bits.dtype}{list(bits.shape)} cannot be the bits of {shape}")
+    return np.unpackbits(bits, count=size, bitorder="little").view(bool).reshape(shape)

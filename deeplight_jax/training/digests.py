@@ -1,0 +1,75 @@
+"""Digests of checkpoints' files, and which steps are whole; knows neither JAX nor Orbax."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from deeplight_jax.errors import RunError
+
+_DIGESTS, MASKS_FILE = ".sha256.json", "masks.safetensors"
+
+
+def saved_steps(directory: Path) -> list[int]:
+    """Steps with a whole checkpoint, ascending."""
+    found = directory.glob(f"*{_DIGESTS}") if directory.is_dir() else []
+    return sorted(int(name) for p in found if (name := p.name.removesuffix(_DIGESTS)).isdigit())
+
+
+def verify(directory: Path, step: int, only: str | None = None) -> None:
+    """Compare every file of a checkpoint, or one alone, with its digest.
+
+    Raises:
+      RunError: no such checkpoint, or a file of it is damaged, missing or new; the file is named.
+    """
+    file, target = digest_file(directory, step), directory / str(step)
+    expected, found = expected_digests(directory, step), digests_of(target, only or "*")
+    for name in [only] if only else sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            state = (
+                "missing"
+                if name not in found
+                else "damaged"
+                if name in expected
+                else "not of this checkpoint"
+            )
+            raise RunError(
+                f"{target / name} is {state}; delete {target} and {file} to go on from an earlier one"
+            )
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file by new text; a reader sees the old or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def digest_file(directory: Path, step: int) -> Path:
+    return directory / f"{step}{_DIGESTS}"
+
+
+def expected_digests(directory: Path, step: int) -> dict[str, str]:
+    file = digest_file(directory, step)
+    if not file.is_file():
+        known = ", ".join(map(str, saved_steps(directory))) or "none"
+        raise RunError(f"{directory} holds no checkpoint of step {step}; it has {known}")
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{file} is damaged ({error}); delete that checkpoint to go on from an earlier one"
+        ) from error
+
+
+def digests_of(target: Path, pattern: str = "*") -> dict[str, str]:
+    digests: dict[str, str] = {}
+    for path in sorted(p for p in target.rglob(pattern) if p.is_file()):
+        with path.open("rb") as file:
+            digests[path.relative_to(target).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
