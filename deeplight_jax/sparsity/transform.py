@@ -5,7 +5,7 @@ Cost: an event is some 10 counting passes over each component and one over its m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -94,10 +94,9 @@ def project_onto_masks(
 
     Returns:
       A transform whose `update(updates, state, params, *, step, gradients=None, apply=False)` takes the
-      1-based number of this update; a `step` that is not batched keeps the event a branch under `jax.vmap`.
-      `gradients` are the loss's at `params`, for a criterion or growth that reads them; growth refuses scope
-      N:M. With `apply` it returns the parameters after the update in place of updates, which spares passes
-      over large tables.
+      1-based number of this update; one that is not batched keeps the event a branch under `jax.vmap`.
+      `gradients` are the loss's, for a criterion or growth that reads them; growth refuses scope N:M. With
+      `apply` the parameters after the update come in place of updates: fewer passes over large tables.
     """
     if rule.growth is not None:
         check_growable(components)
@@ -105,23 +104,13 @@ def project_onto_masks(
     held = rule.growth is not None or not regrow
 
     def update(
-        updates: Any,
-        state: Any,
-        params: Any = None,
-        *,
-        step: Any,
-        gradients: Any = None,
-        apply: bool = False,
-        **_: Any,
+        updates: Any, state: Any, params: Any = None, *, step: Any, gradients: Any = None, **extra: Any
     ) -> tuple[Any, ProjectionState]:
         _check_given(params, gradients, rule)
         k = jnp.asarray(step, jnp.int32) - warmup_steps
         event = _is_event(k, warmup_steps, interval_steps, epoch_steps)
         state = _observe(state, params, gradients, rule)
-        moved = optax.apply_updates(params, updates) if apply else updates
-
-        def hold(moved: Any, masks: Masks) -> Any:
-            return apply_masks(moved, masks) if apply else _hold(moved, masks, params)
+        moved, hold = _target(updates, params, apply := extra.get("apply", False))
 
         def project(moved: Any, before: Masks, churn: Churn) -> tuple[Any, Masks, Churn]:
             after = moved if apply else optax.apply_updates(params, moved)
@@ -130,11 +119,18 @@ def project_onto_masks(
                 masks = intersect(before, masks)  # given masks may be ahead of the rate
             return hold(moved, masks), masks, count_event(churn, before, masks, labels)
 
-        moved = hold(moved, state.masks) if held else moved
-        moved, masks, churn = change_if(event, project, moved, state.masks, state.churn)
+        carry = (hold(moved, state.masks) if held else moved, state.masks, state.churn)
+        moved, masks, churn = change_if(event, project, *carry)
         return moved, state._replace(masks=masks, churn=churn)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _target(updates: Any, params: Any, apply: bool) -> tuple[Any, Callable[[Any, Masks], Any]]:
+    """What is masked, the parameters after the update or the updates, and how."""
+    if apply:
+        return optax.apply_updates(params, updates), apply_masks
+    return updates, partial(_hold, params=params)
 
 
 def _init(
