@@ -22,7 +22,7 @@ def small(name="deepfwfm", schema=MIXED, seed=0, about=None, **options) -> Artif
 
 def stored(found: Artifact, form: TableFormat) -> Artifact:
     """The same with its table in another format."""
-    return found._replace(compact=with_table(found.compact, form))
+    return found._replace(model=with_table(found.compact, form))
 
 
 def write_seeds(directory: Path) -> list[Path]:

@@ -76,7 +76,7 @@ def test_a_table_that_does_not_fit_its_format_is_refused(library, tmp_path, wron
     path = tmp_path / "model.safetensors"
     found = stored(small(), form)
     monkeypatch.setattr(Compact, "counts", lambda _: {})  # which reads the table
-    save(path, found._replace(compact=change(found.compact)))
+    save(path, found._replace(model=change(found.compact)))
     with pytest.raises(Refused, match=named) as caught:
         library.open(path)
     assert (caught.value.code, str(path) in str(caught.value)) == (DL_DAMAGED, True)

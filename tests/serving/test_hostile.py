@@ -66,7 +66,7 @@ def test_a_row_is_scored_if_and_only_if_its_cells_are_good(path, data):
             assert text.startswith(f"row {bad_values[0]}, field x")
         else:  # finite, but their products are not
             assert "its logit is not a number; its values are too large for float32" in text
-            assert np.abs(values).max() > 1e15
+            assert np.abs(values).max() > 1e6  # a model's cross layers take its fourth power
     else:
         assert not bad_ids
         assert not bad_values

@@ -96,7 +96,7 @@ def test_the_command(run, capsys, config, tmp_path):
     assert shown == {"run": str(run), **describe_churn(run)}
     assert main(["masks", "churn", str(run), "--settled", "50"]) == 0
     text = capsys.readouterr().out
-    for part in ("settled after step", "F (embeddings)", "to step 75", "step 70 to 75"):
+    for part in ("settled", "F (embeddings)", "to step 75", "step 70 to 75"):
         assert part in text
     assert main(["masks", "churn", str(tmp_path / "none")]) == 2
     dense = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0, "train.epochs": 1}
