@@ -27,10 +27,19 @@ def assemble(
     ids = np.empty((rows, len(schema.categorical)), np.int32)
     values = np.empty((rows, len(schema.numeric)), np.float32)
     for fields, out in ((schema.categorical, ids), (schema.numeric, values)):
+        out[:] = np.array([_shared(field, context) for field in fields], out.dtype)
         for at, field in enumerate(fields):
-            given = columns[field.name] if field.name in columns else np.asarray(context[field.name])
-            out[:, at] = _cells(field, given, "candidates" if field.name in columns else "context")
+            if field.name in columns:
+                out[:, at] = _cells(field, columns[field.name], "candidates")
     return ids, values
+
+
+def _shared(field: Field, context: Mapping[str, Any]) -> Any:
+    """The context's cell; 0 where candidates have their own. NumPy is asked only where Python cannot tell."""
+    given = context.get(field.name, 0)
+    categorical = field.kind == "categorical"
+    plain = (type(given) is int and 0 <= given < field.size) if categorical else type(given) is float
+    return given if plain else _cells(field, np.asarray(given), "context")
 
 
 def _check_names(schema: Schema, context: Mapping[str, Any], candidates: Columns) -> None:
@@ -67,6 +76,8 @@ def _cells(field: Field, given: np.ndarray, where: str) -> np.ndarray:
         raise DataError(f"{where}, field {field.name}: {given.dtype} where {wanted} is wanted")
     if where == "context" and given.ndim:
         raise DataError(f"context, field {field.name}: its shape is {list(given.shape)}; give one number")
+    if given.dtype == np.int32 and where == "candidates":
+        return given  # the engine looks at each cell
     if categorical and given.size and not (given.min() >= 0 and given.max() < field.size):
         outside = given.reshape(-1)[(given < 0).reshape(-1) | (given >= field.size).reshape(-1)][0]
         raise DataError(
