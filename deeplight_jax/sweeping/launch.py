@@ -75,7 +75,7 @@ def run_sweep(
     Raises:
       ConfigError: a member could not begin; it is named, and nothing is trained.
       DataError: the data is missing or damaged.
-      RunError: the directory holds a sweep of other data, or cannot be written.
+      RunError: the directory holds a sweep of other data, another program is at it, or it cannot be written.
     """
     if options.backend not in BACKENDS:
         raise ConfigError(f"no backend {options.backend}; use one of {', '.join(BACKENDS)}")
@@ -83,8 +83,9 @@ def run_sweep(
     data = data or open_prepared(sweep.config.data.dir, verify=sweep.config.data.verify)
     members = resolve(sweep, directory, data.content_hash)
     _check([m for m in members if not _is_done(m, directory)], directory, data)
-    _write_sweep(sweep, members, directory, data)
-    return run_members(members, directory, options, data, advance)
+    with run.owned(directory):
+        _write_sweep(sweep, members, directory, data)
+        return run_members(members, directory, options, data, advance)
 
 
 def run_members(

@@ -13,6 +13,7 @@ from tensorboardX import SummaryWriter
 from deeplight_jax.config import Config, shuffle_seed
 from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared, open_prepared
+from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.training import run
 from deeplight_jax.training.history import Evaluation, should_stop
 from deeplight_jax.training.job import Job, Progress, make_job, masks_to_start_from, start_or_resume
@@ -48,22 +49,18 @@ def train(
       ConfigError: the config cannot be carried out (say, a schedule too short for its targets).
       MaskError: the masks to start from are missing, or of another model or other data.
       DataError: the data is missing or damaged.
-      RunError: the directory belongs to another run, a checkpoint is damaged, or the loss diverged.
+      RunError: the directory belongs to another run, another program is at it, a checkpoint is damaged,
+        or the loss diverged.
     """
     workdir = Path(workdir)
     data = data or open_prepared(config.data.dir, verify=config.data.verify)
     job = make_job(config, workdir, data, progress or (lambda *_: None))
     masks = masks_to_start_from(job)
-    run.start(workdir, config, data)
-    if finished := run.load_result(workdir):
+    if run.check_same(workdir, config, data) and (finished := run.load_result(workdir)):
         return finished
-    if job.plan.notice:
-        _LOG.warning("%s", job.plan.notice)
-    began = time.monotonic()
-    state, history, before_s = start_or_resume(job, masks)
-    with SummaryWriter(str(workdir / "tensorboard"), purge_step=int(state.step) + 1) as events:
-        history, wall_s = _train_epochs(job, state, history, events, began - before_s)
-    return conclude(job, history, wall_s, split)
+    with run.owned(workdir):
+        run.start(workdir, config, data)
+        return run.load_result(workdir) or _train(job, masks, split)
 
 
 def check(config: Config, workdir: str | Path, data: Prepared) -> None:
@@ -75,6 +72,17 @@ def check(config: Config, workdir: str | Path, data: Prepared) -> None:
     """
     make_job(config, Path(workdir), data, lambda *_: None)
     run.check_same(Path(workdir), config, data)
+
+
+def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
+    """The run from its newest checkpoint, or from its start, to its result."""
+    if job.plan.notice:
+        _LOG.warning("%s", job.plan.notice)
+    began = time.monotonic()
+    state, history, before_s = start_or_resume(job, masks)
+    with SummaryWriter(str(job.workdir / "tensorboard"), purge_step=int(state.step) + 1) as events:
+        history, wall_s = _train_epochs(job, state, history, events, began - before_s)
+    return conclude(job, history, wall_s, split)
 
 
 def _train_epochs(

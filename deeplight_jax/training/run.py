@@ -6,6 +6,7 @@ RUN/checkpoints/     see `checkpoint`
 RUN/metrics.jsonl    a line each report of the training loss and each evaluation
 RUN/tensorboard/     the same as events
 RUN/result.json      written once, at the end
+RUN/lock             see `lock`; held while a program trains here
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
 from deeplight_jax.training.digests import write_atomically
+from deeplight_jax.training.lock import owned as owned
 from deeplight_jax.training.plan import Plan, make_plan
 
 
