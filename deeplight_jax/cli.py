@@ -225,10 +225,15 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import results_table
     from deeplight_jax.training.loop import train
+    from deeplight_jax.training.stopping import Terminated, terminable
 
-    config = load_config(arguments.config, overrides)
-    with progress_bars(_ERR) as advance:
-        result = train(config, arguments.workdir, progress=advance)
+    try:
+        with terminable(), progress_bars(_ERR) as advance:
+            config = load_config(arguments.config, overrides)
+            result = train(config, arguments.workdir, progress=advance)
+    except Terminated:
+        _ERR.print("deeplight: ended by SIGTERM; the same command goes on from the last checkpoint")
+        return
     _OUT.print(results_table(f"{arguments.workdir}: {result['split']} split", {result["model"]: result}))
 
 

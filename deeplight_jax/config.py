@@ -141,6 +141,8 @@ def config_hash(config: Config) -> str:
     flat = {k: v for k, v in flatten(config).items() if k not in ("data.dir", "data.verify", "train.keep")}
     if flat["data.shuffle_seed"] == -1:
         del flat["data.shuffle_seed"]  # hashes from before it stand
+    if flat["train.on_nonfinite"] == "stop":
+        del flat["train.on_nonfinite"]
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
 
 
@@ -162,6 +164,7 @@ def from_json(text: str) -> Config:
         for key in _LATER:
             saved["sparsity"].setdefault(key, DEFAULTS["sparsity"][key])
         saved["data"].setdefault("shuffle_seed", -1)
+        saved["train"].setdefault("on_nonfinite", "stop")
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"not a saved config ({error})") from error

@@ -84,6 +84,7 @@ DEFAULTS: dict[str, Any] = {
         "keep": 2,  # latest checkpoints kept, beside the best
         "patience": 0,  # stop after so many epochs without a better one; 0: never
         "monitor": "roc_auc",  # metric on the validation split that picks the best epoch
+        "on_nonfinite": "stop",  # at a loss that is not finite; or skip: drop such updates, and count them
         "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
     },
     "eval": {"batch_size": 8192},
@@ -106,6 +107,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "sparsity.growth": ("none", "random", "gradient"),
     "sparsity.embedding_scope": ("global", "per_field", "rows"),
     "train.monitor": ("roc_auc", "log_loss"),
+    "train.on_nonfinite": ("stop", "skip"),
 }
 RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("0 or more and below 2^31", lambda x: 0 <= x < 2**31),

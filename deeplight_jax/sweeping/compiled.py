@@ -63,6 +63,8 @@ class Lane:
     directory: Path
     events: SummaryWriter | None = None
     history: list[Evaluation] = field(default_factory=list)
+    losses: tuple[float, ...] = ()  # of steps before this program's, not yet reported
+    owes_evaluation: bool = False
     spent_s: float = 0.0  # by itself: its share of the wave's time
     alive: bool = True
 
@@ -172,8 +174,10 @@ def _begin(lanes: Sequence[Lane], step: int, components: Sequence[Component]) ->
             run.start(job.workdir, job.config, job.data)
             if job.plan.notice:
                 _LOG.warning("%s: %s", lane.member.name, job.plan.notice)
-            state, lane.history, lane.spent_s = start_or_resume(job, masks, step)
-            states.append(widen(state, job.labels, components))
+            start = start_or_resume(job, masks, step)
+            lane.history, lane.spent_s = start.history, start.wall_s
+            lane.losses, lane.owes_evaluation = start.losses, start.owes_evaluation
+            states.append(widen(start.state, job.labels, components))
     return states
 
 
@@ -205,6 +209,7 @@ def _train(lanes: Sequence[Lane], stacked: TrainState, program: Program, place: 
     plan, settings = job.plan, job.config.train
     first, losses, clock = int(stacked.step), [], _Clock(lanes)
     batches = _batches(job, first)
+    _evaluate(lanes, stacked, place, first, owing=True)
     for step in range(first + 1, plan.total_steps + 1):
         if step % plan.epoch_steps == 1:
             _stop_the_patient(lanes, clock)
@@ -260,12 +265,18 @@ def _report(
         if lane.alive and lane.events:
             with lane.guarded():
                 churn = of_components(take_part(stacked.churn, i, place), lane.job.plan.components)
-                report(lane.job, churn, step, values[i], lane.events)
+                report(lane.job, churn, step, [*lane.losses, *values[i]], lane.events)
+                lane.losses = ()
 
 
-def _evaluate(lanes: Sequence[Lane], stacked: TrainState, place: Place, step: int) -> None:
-    """Every living lane's projected model on the validation split, whose batches are read once for all."""
-    living = [(i, lane) for i, lane in enumerate(lanes) if lane.alive]
+def _evaluate(
+    lanes: Sequence[Lane], stacked: TrainState, place: Place, step: int, *, owing: bool = False
+) -> None:
+    """Every living lane's projected model on the validation split, whose batches are read once for all.
+
+    With `owing` those alone that were stopped before they could be evaluated.
+    """
+    living = [(i, lane) for i, lane in enumerate(lanes) if lane.alive and (not owing or lane.owes_evaluation)]
     if not living:
         return
     job = living[0][1].job

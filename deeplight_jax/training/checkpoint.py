@@ -50,6 +50,7 @@ def save(directory: Path, state: TrainState, about: Mapping[str, Any], labels: L
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        _digest_file(directory, step).unlink(missing_ok=True)  # first: what has digests is whole
         shutil.rmtree(target, ignore_errors=True)  # what an interrupted save left
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             arguments = ocp.args.Composite(

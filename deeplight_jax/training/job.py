@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,10 +68,36 @@ def masks_to_start_from(job: Job) -> Masks | None:
     return load_initial_masks(file, job.config.model.name, job.model, job.data)
 
 
-def start_or_resume(
-    job: Job, masks: Masks | None, step: int | None = None
-) -> tuple[TrainState, list[Evaluation], float]:
-    """State, evaluations so far and seconds spent, from a checkpoint, `init_from`, or scratch.
+class Start(NamedTuple):
+    """Where a run starts or goes on.
+
+    Attributes:
+      state: of the last step done.
+      history: evaluations so far.
+      wall_s: seconds spent so far.
+      losses: of steps not yet reported; NaN of skipped ones.
+      owes_evaluation: an epoch ended with `state`, but the run was stopped before it was evaluated.
+      resumed: whether it is from this run's own checkpoint.
+    """
+
+    state: TrainState
+    history: list[Evaluation]
+    wall_s: float
+    losses: tuple[float, ...] = ()
+    owes_evaluation: bool = False
+    resumed: bool = False
+
+
+def start_or_resume(job: Job, masks: Masks | None, step: int | None = None) -> Start:
+    """`load_start`, with what an interrupted run reported behind it dropped from its metrics."""
+    start = load_start(job, masks, step)
+    last = int(start.state.step) if start.resumed else -1
+    run.rewind_metrics(job.workdir, last, evaluated=not start.owes_evaluation)
+    return start
+
+
+def load_start(job: Job, masks: Masks | None, step: int | None = None) -> Start:
+    """Where to go on: from a checkpoint, `init_from`, or scratch.
 
     Args:
       job: the run.
@@ -83,14 +110,14 @@ def start_or_resume(
         step = max(checkpoint.saved_steps(directory), default=0)
     if step:
         state, about = checkpoint.restore(directory, step, like)
-        run.rewind_metrics(job.workdir, step)
-        return state, [Evaluation(**e) for e in about["history"]], about["wall_s"]
-    run.rewind_metrics(job.workdir, -1)
+        losses = tuple(math.nan if x is None else x for x in about.get("losses", ()))
+        history, owes = [Evaluation(**e) for e in about["history"]], about.get("owes_evaluation", False)
+        return Start(state, history, about["wall_s"], losses, owes, resumed=True)
     if job.config.train.init_from:
         state = _inherit(job)
     else:
         state = init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
-    return (state if masks is None else state.held_to(masks)), [], 0.0
+    return Start(state if masks is None else state.held_to(masks), [], 0.0)
 
 
 def _inherit(job: Job) -> TrainState:

@@ -1,6 +1,6 @@
 """One program at a time in a directory: a lock that names its owner.
 
-    DIR/lock    {"host", "pid", "started"} of the program that holds it; a kill leaves it behind, without meaning
+    DIR/lock    {"host", "pid", "started"} of the program that holds it; after a kill it means nothing
 
 The kernel holds the lock (`flock`) and drops it with the process, however it ends, so a lock left by a dead
 process, or by one whose pid another has now, is never in the way. Linux passes `flock` on NFS to the server,

@@ -7,18 +7,20 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 from tensorboardX import SummaryWriter
 
 from deeplight_jax.config import Config, shuffle_seed
 from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared, open_prepared
+from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.training import run
+from deeplight_jax.training.finite import LossNotFinite, explain
 from deeplight_jax.training.history import Evaluation, should_stop
-from deeplight_jax.training.job import Job, Progress, make_job, masks_to_start_from, start_or_resume
+from deeplight_jax.training.job import Job, Progress, Start, make_job, masks_to_start_from, start_or_resume
 from deeplight_jax.training.record import conclude, evaluate_epoch, forget, report, save
 from deeplight_jax.training.state import TrainState
+from deeplight_jax.training.stopping import Stop, StopAsked, held_back
 
 _LOG = logging.getLogger(__name__)
 REPORT_STEPS = 100  # the loss is fetched from the device and written this often
@@ -79,36 +81,66 @@ def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
     if job.plan.notice:
         _LOG.warning("%s", job.plan.notice)
     began = time.monotonic()
-    state, history, before_s = start_or_resume(job, masks)
-    with SummaryWriter(str(job.workdir / "tensorboard"), purge_step=int(state.step) + 1) as events:
-        history, wall_s = _train_epochs(job, state, history, events, began - before_s)
+    start = start_or_resume(job, masks)
+    with SummaryWriter(str(job.workdir / "tensorboard"), purge_step=int(start.state.step) + 1) as events:
+        try:
+            history, wall_s = _train_epochs(job, start, events, began - start.wall_s)
+        except LossNotFinite as error:
+            del start  # its memory is needed to go there again
+            raise RunError(f"{error}; {explain(job, masks, error.step)}") from error
     return conclude(job, history, wall_s, split)
 
 
 def _train_epochs(
-    job: Job, state: TrainState, history: list[Evaluation], events: SummaryWriter, began: float
+    job: Job, start: Start, events: SummaryWriter, began: float
 ) -> tuple[list[Evaluation], float]:
-    """Steps to the planned end, or until patience runs out; returns evaluations and seconds spent."""
-    plan, train_config = job.plan, job.config.train
+    """Steps to the planned end, or until patience runs out; returns evaluations and seconds spent.
+
+    A signal to end is held back until the step that it arrives in is saved; an evaluation is not waited for.
+    """
+    plan, settings = job.plan, job.config.train
+    state, history = start.state, start.history
+    losses: list[Any] = [*start.losses]
     first = int(state.step)
     batches = train_batches(
         job.data.split("train"), job.config.data.batch_size, shuffle_seed(job.config), first_step=first
     )
-    losses: list[jax.Array] = []
-    for step in range(first + 1, plan.total_steps + 1):
-        if step % plan.epoch_steps == 1 and should_stop(history, train_config.monitor, train_config.patience):
-            break
-        state, loss = job.step(state, next(batches))
-        losses.append(loss)
-        epoch_ends = step % plan.epoch_steps == 0
-        saves = epoch_ends or (train_config.checkpoint_steps and step % train_config.checkpoint_steps == 0)
-        if saves or step % REPORT_STEPS == 0:
-            report(job, state.churn, step, losses, events)
-            losses = []
-        if epoch_ends:
-            history = [*history, evaluate_epoch(job, state, step, events)]
-        if saves:
-            save(job, state, history, time.monotonic() - began)
-            forget(job, history)
-        job.progress("training", step, plan.total_steps)
+    with held_back() as stop:
+        if start.owes_evaluation:
+            history = _evaluated(job, state, history, first, events, stop)
+        for step in () if stop.signal else range(first + 1, plan.total_steps + 1):
+            if step % plan.epoch_steps == 1 and should_stop(history, settings.monitor, settings.patience):
+                break
+            state, loss = job.step(state, next(batches))
+            losses.append(loss)
+            epoch_ends = step % plan.epoch_steps == 0
+            saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)
+            if saves or step % REPORT_STEPS == 0:
+                report(job, state.churn, step, losses, events)
+                losses = []
+            if epoch_ends:
+                history = _evaluated(job, state, history, step, events, stop)
+            if saves or stop.signal:
+                save(job, state, history, time.monotonic() - began, losses)
+                forget(job, history)
+            if stop.signal:
+                _announce(job, step, stop.signal.name)
+                break
+            job.progress("training", step, plan.total_steps)
     return history, time.monotonic() - began
+
+
+def _evaluated(
+    job: Job, state: TrainState, history: list[Evaluation], step: int, events: SummaryWriter, stop: Stop
+) -> list[Evaluation]:
+    """The evaluations with this one behind them, or as they are if a signal has cut it short."""
+    try:
+        watched = job._replace(progress=stop.watch(job.progress))
+        return [*history, evaluate_epoch(watched, state, step, events)]
+    except StopAsked:
+        return history
+
+
+def _announce(job: Job, step: int, signal: str) -> None:
+    of = f"step {step} of {job.plan.total_steps}"
+    _LOG.warning("%s: saved %s; the same command goes on from there in %s", signal, of, job.workdir)

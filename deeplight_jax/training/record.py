@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +17,13 @@ from deeplight_jax.evaluation.evaluate import evaluate_split
 from deeplight_jax.evaluation.metrics import Metrics
 from deeplight_jax.sparsity.churn import Churn, read_churn
 from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.finite import check_losses, check_state
 from deeplight_jax.training.history import Evaluation, best
 from deeplight_jax.training.job import Job
 from deeplight_jax.training.plan import is_ripe, targets
 from deeplight_jax.training.state import TrainState, abstract_state
+
+_LOG = logging.getLogger(__name__)
 
 
 def report(
@@ -35,20 +39,20 @@ def report(
       events: where TensorBoard looks.
 
     Raises:
-      RunError: a loss is not finite; the step is named.
+      LossNotFinite: a loss is not finite and no step may be skipped, or all were; the step is named.
     """
-    values = np.asarray(jax.device_get(losses), np.float64)
-    if not np.isfinite(values).all():
-        bad = step - len(values) + 1 + int(np.flatnonzero(~np.isfinite(values))[0])
-        raise RunError(
-            f"the loss is not finite at step {bad}; lower optim.learning_rate "
-            f"(the last good checkpoint is kept in {job.workdir / 'checkpoints'})"
-        )
+    values = check_losses(job, step, losses)
     count, moves = read_churn(churn)
     moved = {"events": count, **{code: m._asdict() for code, m in moves.items()}}
-    row = {"step": step, "epoch": step / job.plan.epoch_steps, "loss": float(values.mean())}
+    row: dict[str, Any] = {"step": step, "epoch": step / job.plan.epoch_steps}
+    if skipped := int(np.isnan(values).sum()):
+        _LOG.warning("%d of the %d steps up to %d skipped: not finite", skipped, len(values), step)
+        row["skipped"] = skipped
+        values = values[~np.isnan(values)]
+    if values.size:
+        row["loss"] = float(values.mean())
+        events.add_scalar("train/loss", row["loss"], step)
     run.append_metrics(job.workdir, row | ({"churn": moved} if moves else {}))
-    events.add_scalar("train/loss", row["loss"], step)
     for code, m in moves.items():
         events.add_scalar(f"churn/{code}_pruned", m.pruned, step)
         events.add_scalar(f"churn/{code}_regrown", m.regrown, step)
@@ -56,6 +60,7 @@ def report(
 
 def evaluate_epoch(job: Job, state: TrainState, step: int, events: SummaryWriter) -> Evaluation:
     """Metrics of the projected model on the validation split, written down."""
+    check_state(job, state)
     params = state.projected()
     split = job.data.split("valid")
     metrics = evaluate_split(job.model, params, split, job.config.eval.batch_size, job.progress)
@@ -75,9 +80,31 @@ def record_evaluation(
     return Evaluation(step, is_ripe(job.plan, job.config, step), metrics.roc_auc, metrics.log_loss)
 
 
-def save(job: Job, state: TrainState, history: Sequence[Evaluation], wall_s: float) -> None:
-    """Write a checkpoint; `forget` drops what it makes needless."""
+def save(
+    job: Job,
+    state: TrainState,
+    history: Sequence[Evaluation],
+    wall_s: float,
+    losses: Sequence[jax.typing.ArrayLike] = (),
+) -> None:
+    """Write a checkpoint; `forget` drops what it makes needless.
+
+    Args:
+      job: the run.
+      state: what to save.
+      history: evaluations so far.
+      wall_s: seconds spent so far.
+      losses: f32[] of each step since the last report.
+
+    Raises:
+      RunError: a loss, a weight or a moment is not finite, or the disk refuses it.
+    """
+    step = int(state.step)
+    check_state(job, state)
+    pending = [None if np.isnan(x) else float(x) for x in check_losses(job, step, losses)]
+    owes = step % job.plan.epoch_steps == 0 and (not history or history[-1].step != step)
     about = {"history": [e._asdict() for e in history], "wall_s": wall_s}
+    about |= {"losses": pending, "owes_evaluation": owes}
     checkpoint.save(job.workdir / "checkpoints", state, about, job.labels)
 
 
@@ -119,5 +146,7 @@ def conclude(job: Job, history: Sequence[Evaluation], wall_s: float, split: str)
         "versions": run.versions(),
         "wall_s": wall_s,
     }
+    if job.config.train.on_nonfinite == "skip":
+        result["skipped_steps"] = sum(row.get("skipped", 0) for row in run.load_metrics(job.workdir))
     run.write_result(job.workdir, result)
     return result

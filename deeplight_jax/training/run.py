@@ -139,12 +139,20 @@ def load_metrics(workdir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
 
 
-def rewind_metrics(workdir: Path, step: int) -> None:
-    """Drop what an interrupted run wrote behind its last checkpoint, and a half-written last line."""
+def rewind_metrics(workdir: Path, step: int, *, evaluated: bool = True) -> None:
+    """Drop what an interrupted run wrote behind its last checkpoint, and a half-written last line.
+
+    Without `evaluated` that checkpoint's own evaluation, too: it will be done again.
+    """
     path = workdir / "metrics.jsonl"
     if not path.exists():
         return
-    kept = [line for line in path.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+    last = step if evaluated else step - 1
+    kept = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _step_of(line) <= (last if "split" in line else step)
+    ]
     write_atomically(path, "".join(f"{line}\n" for line in kept))
 
 

@@ -12,9 +12,11 @@ from flax import linen as nn
 
 from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Batch
+from deeplight_jax.sparsity.branch import change_if
 from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.state import TrainState
 
+_LARGEST = 1e19  # its square is still a float32
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
 
 
@@ -38,10 +40,36 @@ def train_step_of(
 ) -> TrainStep:
     """The step as a pure function, to be jitted or mapped over stacked states.
 
+    With `train.on_nonfinite=skip` a step whose loss or gradient is not finite, or whose gradient's square
+    would not be, changes nothing but the step's number: Adam's moments never see it, and an event due then is
+    left out.
+
     Returns:
       `step(state, batch) -> (state, loss f32[])`; the loss is of the weights before the update, with
-      dropout.
+      dropout; NaN where the update was dropped.
     """
+    loss, skips = loss_of(model, config), config.train.on_nonfinite == "skip"
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        value, gradient = jax.value_and_grad(loss)(state.params, state, batch)
+        step = state.step + 1
+
+        def update(params: Any, opt_state: Any) -> tuple[Any, Any]:
+            return optimizer.update(gradient, opt_state, params, step=step, gradients=gradient, apply=True)
+
+        if skips:
+            usable = jnp.isfinite(value) & jnp.stack([is_usable(g) for g in jax.tree.leaves(gradient)]).all()
+            value = jnp.where(usable, value, jnp.nan)
+            params, opt_state = change_if(usable, update, state.params, state.opt_state)
+        else:
+            params, opt_state = update(state.params, state.opt_state)
+        return state.replace(step=step, params=params, opt_state=opt_state), value
+
+    return train_step
+
+
+def loss_of(model: nn.Module, config: Config) -> Callable[[Any, TrainState, Batch], jax.Array]:
+    """`loss(params, state, batch)`, f32[]: the mean log loss with the dropout of the state's next step."""
     rate, steps = config.model.dropout, config.model.dropout_steps
 
     def loss(params: Any, state: TrainState, batch: Batch) -> jax.Array:
@@ -53,12 +81,9 @@ def train_step_of(
         logits: Any = model.apply({"params": params}, batch.ids, batch.values, dropout_rate, rngs=rngs)
         return mean_log_loss(logits, batch)
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-        value, gradient = jax.value_and_grad(loss)(state.params, state, batch)
-        step = state.step + 1
-        params, opt_state = optimizer.update(
-            gradient, state.opt_state, state.params, step=step, gradients=gradient, apply=True
-        )
-        return state.replace(step=step, params=params, opt_state=opt_state), value
+    return loss
 
-    return train_step
+
+def is_usable(gradient: jax.Array) -> jax.Array:
+    """bool[]: whether every value is finite and so is its square, which Adam's second moment takes in."""
+    return (jnp.abs(gradient) <= _LARGEST).all()

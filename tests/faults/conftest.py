@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,32 @@ def settings(world):
 @pytest.fixture(scope="session")
 def config(settings):
     return override(default_config(), settings)
+
+
+@pytest.fixture(scope="session")
+def deeplight(tmp_path_factory):
+    """Starts the `deeplight` command as a process of its own; compiled programs are kept between them."""
+    cache = tmp_path_factory.mktemp("compiled")
+    environment = {
+        **os.environ,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "COLUMNS": "200",
+    }
+    environment["XLA_FLAGS"] = environment["XLA_FLAGS"].replace("device_count=8", "device_count=1")
+
+    def start(*words):
+        command = [sys.executable, "-m", "deeplight_jax.cli", *map(str, words)]
+        return subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def train_words(settings, tmp_path_factory):
+    """The words of a `train` command on the session's config, but for --workdir."""
+    file = tmp_path_factory.mktemp("config") / "default.py"
+    file.write_text("from deeplight_jax.config import default_config as get_config\n")
+    return ["train", "--config", file, *(f"--config.{key}={value}" for key, value in settings.items())]

@@ -1,0 +1,90 @@
+"""Signals that end a program, held back until what it has done is saved."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(BaseException):
+    """SIGTERM has arrived: what `terminable` makes of it, as Python makes KeyboardInterrupt of SIGINT."""
+
+
+class StopAsked(Exception):
+    """Raised by `Stop.watch` out of work that can be done again."""
+
+
+class Stop:
+    """Whether a signal has asked the program to end.
+
+    Attributes:
+      signal: the first that arrived; None until then.
+    """
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+
+    def watch(self, progress: Callable[[str, int, int], None]) -> Callable[[str, int, int], None]:
+        """The same progress, which raises StopAsked once the program is to end."""
+
+        def watched(what: str, done: int, total: int) -> None:
+            progress(what, done, total)
+            if self.signal is not None:
+                raise StopAsked
+
+        return watched
+
+
+@contextmanager
+def held_back() -> Iterator[Stop]:
+    """SIGINT and SIGTERM are noted while the block runs, and delivered as before at its end.
+
+    A second one is delivered at once. Signals that the program ignores, and those of other threads than the
+    main one, are left as they are.
+    """
+    stop, before = Stop(), _handlers()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.signal = signal.Signals(number)
+        _install(before)
+
+    _install(dict.fromkeys(before, note))
+    try:
+        yield stop
+    finally:
+        _install(before)
+    if stop.signal is not None:
+        signal.raise_signal(stop.signal)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """While the block runs SIGTERM raises Terminated."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _handlers() -> dict[signal.Signals, Any]:
+    """The handlers that may be replaced: of the main thread alone, none that is ignored or not Python's."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    found = {s: signal.getsignal(s) for s in SIGNALS}
+    return {s: h for s, h in found.items() if h not in (None, signal.SIG_IGN)}
+
+
+def _install(handlers: dict[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
