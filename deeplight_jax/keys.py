@@ -95,6 +95,11 @@ def _sizes(layers: Sequence[Any], least: int) -> bool:
     return all(isinstance(units, int) and units >= least for units in layers)
 
 
+def _keeps_some(scope: str) -> bool:
+    found = re.fullmatch(r"(\d+):(\d+)", scope)
+    return bool(found) and 0 < int(found[1]) < int(found[2])
+
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "model.dropout_bits": ("hash", "threefry"),
     "model.linear": ("field_vector", "weights"),
@@ -139,8 +144,8 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "sparsity.warmup_epochs": ("0 or more", lambda x: x >= 0),
     "sparsity.growth_rate": ("a share in (0, 1)", lambda x: 0 < x < 1),
     "sparsity.dnn_scope": (
-        "layer, global, units, or N:M such as 2:4",
-        lambda x: bool(re.fullmatch(r"layer|global|units|\d+:\d+", x)),
+        "layer, global, units, or N:M with N from 1 to below M, such as 2:4",
+        lambda x: x in ("layer", "global", "units") or _keeps_some(x),
     ),
     "sparsity.reach": ("in (0, 1)", lambda x: 0 < x < 1),
     "train.epochs": ("1 or more", lambda x: x >= 1),

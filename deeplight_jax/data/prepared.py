@@ -116,6 +116,7 @@ def write_manifest(
     digests = {p.relative_to(directory).as_posix(): _sha256(p) for p in files}
     identity = {"format": FORMAT, "schema": schema.to_json(), "rows": dict(rows), "sha256": digests}
     manifest = {**identity, "content_hash": _content_hash(identity), **about}
+    manifest["manifest_hash"] = _manifest_hash(manifest)
     (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return manifest
 
@@ -140,6 +141,10 @@ def open_prepared(directory: str | Path, *, verify: bool = True) -> Prepared:
     if manifest.get("content_hash") != _content_hash(manifest):
         raise DataError(
             f"{directory / MANIFEST} is damaged (its content hash does not fit); prepare the data again"
+        )
+    if "manifest_hash" in manifest and manifest["manifest_hash"] != _manifest_hash(manifest):
+        raise DataError(
+            f"{directory / MANIFEST} is damaged (its own hash does not fit); prepare the data again"
         )
     for name, digest in digests.items():
         path = directory / name
@@ -198,6 +203,12 @@ def _open_split(directory: Path, name: str, schema: Schema, rows: int) -> Split:
 def _content_hash(manifest: Mapping[str, Any]) -> str:
     identity = {key: manifest[key] for key in ("format", "schema", "rows", "sha256")}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest_hash(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a manifest says, recipe and counts included."""
+    told = json.loads(json.dumps({key: value for key, value in manifest.items() if key != "manifest_hash"}))
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Schema
-from deeplight_jax.errors import ConfigError
+from deeplight_jax.errors import ConfigError, did_you_mean
 from deeplight_jax.layers.crossing import CIN, CrossNetwork, FieldAttention
 from deeplight_jax.layers.embedding import Embedding, HashedPairs
 from deeplight_jax.layers.mlp import MLP, narrowed
@@ -106,7 +106,9 @@ def check_name(config: Config) -> str:
       ConfigError: no model has that name.
     """
     if config.model.name not in MODELS:
-        raise ConfigError(f"model.name={config.model.name!r} is not one of {', '.join(sorted(MODELS))}")
+        meant = did_you_mean(config.model.name, MODELS)
+        hint = meant if "did you mean" in meant else ""
+        raise ConfigError(f"model.name={config.model.name!r} is not one of {', '.join(sorted(MODELS))}{hint}")
     return config.model.name
 
 

@@ -1,7 +1,7 @@
 """Masks in a file: one safetensors file, a bit a weight, readable without the parameters.
 
 Each mask is a U8 tensor, the bits of `packing.Packed`, named by its path. The one metadata entry holds every
-path with its shape (null where nothing is masked) and what the writer says about the masks.
+path with its shape (null where nothing is masked), what the writer says about the masks, and a SHA-256.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from deeplight_jax.errors import MaskError
 from deeplight_jax.sparsity.algebra import check_alike, leaves_by_path, path_of
 from deeplight_jax.sparsity.components import Masks
-from deeplight_jax.sparsity.maskbits import ENTRY, FORMAT, read_by_path
+from deeplight_jax.sparsity.maskbits import ENTRY, FORMAT, digest, read_by_path
 from deeplight_jax.sparsity.packing import pack
 
 
@@ -40,9 +40,10 @@ def write_masks(file: str | Path, masks: Masks, about: Mapping[str, Any] | None 
     leaves = leaves_by_path(masks)
     masked = {path: keep for path, keep in leaves.items() if not isinstance(keep, optax.MaskedNode)}
     shapes = {path: list(keep.shape) if path in masked else None for path, keep in leaves.items()}
+    packed = {path: np.asarray(pack(keep).bits) for path, keep in masked.items()}
     header = {"format": FORMAT, "masks": shapes, "about": dict(about or {})}
-    content = save({path: np.asarray(pack(keep).bits) for path, keep in masked.items()},
-                   {ENTRY: json.dumps(header)})  # fmt: skip
+    header["sha256"] = digest(header, packed)
+    content = save(packed, {ENTRY: json.dumps(header)})
     temporary = file.with_name(f".{file.name}.tmp")
     try:
         temporary.write_bytes(content)

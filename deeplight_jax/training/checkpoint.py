@@ -50,7 +50,7 @@ def save(directory: Path, state: TrainState, about: Mapping[str, Any], labels: L
 
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _digest_file(directory, step).unlink(missing_ok=True)  # first: what has digests is whole
+        digest_file(directory, step).unlink(missing_ok=True)  # first: what has digests is whole
         shutil.rmtree(target, ignore_errors=True)  # what an interrupted save left
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             arguments = ocp.args.Composite(
@@ -59,10 +59,9 @@ def save(directory: Path, state: TrainState, about: Mapping[str, Any], labels: L
             checkpointer.save(target, arguments)
         write_masks(target / MASKS_FILE, state.masks, _prunable(state.params, labels))
         write_atomically(digest_file(directory, step), json.dumps(digests_of(target), indent=1) + "\n")
-    except (OSError, MaskError) as error:
-        raise RunError(
-            f"cannot save {target} ({error}); free disk space or name another --workdir"
-        ) from error
+    except (OSError, MaskError, ValueError) as error:  # a full disk is a ValueError to Orbax
+        why = "No space left on device" if "RESOURCE_EXHAUSTED" in str(error) else str(error).splitlines()[0]
+        raise RunError(f"cannot save {target} ({why}); free disk space or name another --workdir") from error
 
 
 def restore(directory: Path, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:

@@ -120,19 +120,33 @@ def load_start(job: Job, masks: Masks | None, step: int | None = None) -> Start:
     return Start(state if masks is None else state.held_to(masks), [], 0.0)
 
 
-def _inherit(job: Job) -> TrainState:
-    """Another run's weights, Adam moments and step, under this run's schedule and fresh masks."""
-    name, _, step = job.config.train.init_from.partition("@")
+def check_inherited(config: Config, data: Prepared) -> None:
+    """Whether `train.init_from` names a checkpoint of a run over such data, if it names any.
+
+    Raises:
+      RunError: it does not.
+    """
+    if config.train.init_from:
+        _inherited(config, data)
+
+
+def _inherited(config: Config, data: Prepared) -> tuple[Path, int]:
+    """The run and the step that `train.init_from` names."""
+    name, _, step = config.train.init_from.partition("@")
     source = Path(name)
-    run.check_fits(source, job.data)
+    run.check_fits(source, data)
     steps = checkpoint.saved_steps(source / "checkpoints")
     if not steps or (step and not step.isdigit()):
-        raise RunError(
-            f"train.init_from={job.config.train.init_from}: no such checkpoint; write RUN or RUN@STEP"
-        )
+        raise RunError(f"train.init_from={config.train.init_from}: no such checkpoint; write RUN or RUN@STEP")
+    return source, int(step) if step else steps[-1]
+
+
+def _inherit(job: Job) -> TrainState:
+    """Another run's weights, Adam moments and step, under this run's schedule and fresh masks."""
+    source, step = _inherited(job.config, job.data)
     parent = make_job(run.load_config_of(source), source, job.data, job.progress)
     like = abstract_state(parent.model, job.data.schema, parent.optimizer)
-    found, _ = checkpoint.restore(source / "checkpoints", int(step) if step else steps[-1], like)
+    found, _ = checkpoint.restore(source / "checkpoints", step, like)
     fresh = init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
     if jax.tree.structure(fresh.params) != jax.tree.structure(found.params):
         raise RunError(

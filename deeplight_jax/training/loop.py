@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,18 @@ from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.training import run
+from deeplight_jax.training.checkpoint import saved_steps
 from deeplight_jax.training.finite import LossNotFinite, explain
 from deeplight_jax.training.history import Evaluation, should_stop
-from deeplight_jax.training.job import Job, Progress, Start, make_job, masks_to_start_from, start_or_resume
+from deeplight_jax.training.job import (
+    Job,
+    Progress,
+    Start,
+    check_inherited,
+    make_job,
+    masks_to_start_from,
+    start_or_resume,
+)
 from deeplight_jax.training.record import conclude, evaluate_epoch, forget, report, save
 from deeplight_jax.training.state import TrainState
 from deeplight_jax.training.stopping import Stop, StopAsked, held_back
@@ -60,7 +71,9 @@ def train(
     masks = masks_to_start_from(job)
     if run.check_same(workdir, config, data) and (finished := run.load_result(workdir)):
         return finished
-    with run.owned(workdir):
+    if not saved_steps(workdir / "checkpoints"):
+        check_inherited(config, data)
+    with run.owned(workdir), _writing(workdir):
         run.start(workdir, config, data)
         return run.load_result(workdir) or _train(job, masks, split)
 
@@ -74,6 +87,18 @@ def check(config: Config, workdir: str | Path, data: Prepared) -> None:
     """
     make_job(config, Path(workdir), data, lambda *_: None)
     run.check_same(Path(workdir), config, data)
+
+
+@contextmanager
+def _writing(workdir: Path) -> Iterator[None]:
+    """A disk that refuses metrics, events or the result, told as what a user can do about it."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or workdir
+        raise RunError(
+            f"cannot write to {place} ({error.strerror}); free disk space or name another --workdir"
+        ) from error
 
 
 def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
