@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from levels import NATIVE_LEVELS
 from random_models import CASES, MIXED, SCHEMAS, config_of, random_params, random_rows, schema_of
 
-from deeplight_jax.errors import ArtifactError
+from deeplight_jax.errors import ArtifactError, DataError
 from deeplight_jax.serving import engine as engines
 from deeplight_jax.serving import native
 from deeplight_jax.serving.artifact import Artifact
@@ -64,6 +64,30 @@ def test_wide_nets_of_many_fields(level):
     np.testing.assert_allclose(engine.logits(ids, values), wanted, rtol=1e-5, atol=1e-5)
     alone = np.concatenate([engine.logits(ids[i : i + 1], values[i : i + 1]) for i in range(333)])
     np.testing.assert_allclose(alone, wanted, rtol=1e-5, atol=1e-5)
+
+
+@needs_native
+@pytest.mark.parametrize("level", NATIVE_LEVELS)
+@pytest.mark.parametrize("fields", [1, 3, 7, 8, 9, 15, 16, 17, 26, 33])  # around whole vectors of cells
+def test_a_bad_cell_is_found_wherever_it_stands_in_a_block(fields, level):
+    schema = schema_of(fields, tuple(range(2, 2 + fields)))
+    found = build(artifact_of(schema=schema), level)
+    ids, values = random_rows(schema, 37, 0)
+    ids[:] = [f.size - 1 for f in schema.categorical]  # the greatest there are
+    assert np.isfinite(found.logits(ids, values)).all()
+    for column in range(fields):
+        row = (11 * column + 36) % 37
+        for cells, bad, said in (
+            (ids, schema.categorical[column].size, "is outside"),
+            (ids, -1, "is outside"),
+            (values, np.nan, "is not finite"),
+            (values, -np.inf, "is not finite"),
+        ):
+            kept = cells[row, column]
+            cells[row, column] = bad
+            with pytest.raises(DataError, match=rf"row {row}, field \w+: .*{said}"):
+                found.logits(ids, values)
+            cells[row, column] = kept
 
 
 @needs_native

@@ -58,13 +58,10 @@ struct Scratch {
 };
 
 // The first cell of a few rows that cannot be scored.
-int check_rows(const Plan &m, const int32_t *ids, const float *values, int64_t first, int rows, dl_error *error) {
-  bool bad = false;
-  for (int r = 0; r < rows; r++)
-    for (int c = 0; c < m.categorical; c++)
-      bad |= static_cast<uint32_t>(ids[r * m.categorical + c]) >= static_cast<uint32_t>(m.sizes[c]);
-  for (int i = 0; i < rows * m.numeric; i++) bad |= !(std::fabs(values[i]) <= 3.402823466e+38f);
-  if (!bad) return DL_OK;
+int check_rows(const dl_engine &engine, const int32_t *ids, const float *values, int64_t first, int rows,
+               dl_error *error) {
+  const Plan &m = engine.plan;
+  if (engine.level->fits(m, ids, values, rows)) return DL_OK;
   for (int r = 0; r < rows; r++) {
     for (int c = 0; c < m.categorical; c++) {
       const int32_t id = ids[r * m.categorical + c];
@@ -130,7 +127,7 @@ int score_singles(const dl_engine &engine, float *scratch, const int32_t *ids, c
   const Plan &m = engine.plan;
   for (int r = 0; r < rows; r++)
     if (!fetch_row(m, ids + r * m.categorical, values + r * m.numeric))
-      return check_rows(m, ids, values, 0, rows, error);
+      return check_rows(engine, ids, values, 0, rows, error);
   for (int r = 0; r < rows; r++)
     engine.level->single(m, scratch, ids + r * m.categorical, values + r * m.numeric, out + r);
   return DL_OK;
@@ -141,7 +138,7 @@ int score_blocks(const dl_engine &engine, float *scratch, const int32_t *ids, co
                  int64_t rows, float *out, dl_error *error) {
   const Plan &m = engine.plan;
   int here = static_cast<int>(std::min<int64_t>(kBlock, rows - first));
-  if (int code = check_rows(m, ids + first * m.categorical, values + first * m.numeric, first, here, error)) return code;
+  if (int code = check_rows(engine, ids + first * m.categorical, values + first * m.numeric, first, here, error)) return code;
   if (m.format == DL_TABLE_PACKED)
     for (int i = 0; i < here * m.categorical; i++)
       DL_PREFETCH(m.index_of(i % m.categorical, ids[first * m.categorical + i]), 2);
@@ -153,7 +150,7 @@ int score_blocks(const dl_engine &engine, float *scratch, const int32_t *ids, co
     const int32_t *own = ids + first * m.categorical, *ahead = ids + behind * m.categorical;
     // the rows behind are checked first, for this block already asks for their table rows
     if (next > 0)
-      if (int code = check_rows(m, ahead, values + behind * m.numeric, behind, next, error)) return code;
+      if (int code = check_rows(engine, ahead, values + behind * m.numeric, behind, next, error)) return code;
     engine.level->block(m, scratch, own, values + first * m.numeric, here, ahead, next, out + first);
     first = behind, here = next;
   }

@@ -21,7 +21,7 @@ namespace deeplight {
 namespace avx2 {
 #include "kernel.hpp"
 }  // namespace avx2
-const Level kAvx2 = {"avx2", avx2::block, avx2::single, avx2::decode};
+const Level kAvx2 = {"avx2", avx2::block, avx2::single, avx2::decode, avx2::fits};
 }  // namespace deeplight
 
 #if defined(__clang__)

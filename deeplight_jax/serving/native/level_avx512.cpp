@@ -22,7 +22,7 @@ namespace deeplight {
 namespace avx512 {
 #include "kernel.hpp"
 }  // namespace avx512
-const Level kAvx512 = {"avx512", avx512::block, avx512::single, avx512::decode};
+const Level kAvx512 = {"avx512", avx512::block, avx512::single, avx512::decode, avx512::fits};
 }  // namespace deeplight
 
 #if defined(__clang__)

@@ -14,5 +14,5 @@ namespace deeplight {
 namespace portable {
 #include "kernel.hpp"
 }  // namespace portable
-const Level kPortable = {"portable", portable::block, portable::single, portable::decode};
+const Level kPortable = {"portable", portable::block, portable::single, portable::decode, portable::fits};
 }  // namespace deeplight

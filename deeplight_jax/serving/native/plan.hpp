@@ -120,6 +120,7 @@ struct Level {
                 const int32_t *next, int next_rows, float *logits);
   void (*single)(const Plan &, float *scratch, const int32_t *ids, const float *values, float *logit);
   void (*decode)(const Plan &, const char *row, float *out);  // [width]
+  bool (*fits)(const Plan &, const int32_t *ids, const float *values, int rows);  // can be scored
 };
 
 extern const Level kPortable;
