@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz lock clean
+.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz faults audit lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,14 @@ SECONDS ?= 60
 SEED ?= 1
 fuzz: $(READY) ## fuzz the loader of artifacts for SECONDS=60 from SEED=1 (libFuzzer, or g++ and a driver of our own)
 	PYTHON=$(CURDIR)/$(BIN)/python tests/fuzz/run $(SECONDS) $(SEED)
+
+faults: $(READY) ## kills, damage, full disks and load in their long form (an hour); writes benchmarks/RELIABILITY.md
+	$(BIN)/python benchmarks/reliability.py
+
+audit: $(READY) ## known vulnerabilities of the pinned packages (pip-audit is installed for it; needs the network)
+	$(BIN)/python -m venv build/audit
+	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	build/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
 
 lock: $(READY) ## resolve requirements.lock anew (every platform, Python 3.11-3.13, hashes, no hosts)
 	$(BIN)/python -m pip install --quiet uv
