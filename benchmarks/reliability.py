@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "benchmarks" / "RELIABILITY.md"
 HEAD = """# Reliability
 
-Written by `make faults` (`python benchmarks/reliability.py [--short] [TEST_FILE...]`), which runs `tests/faults`
-in its long form; the ordinary suite runs the same tests in their short form. Every line is of a run whose
-assertions held.
+Written by `make faults` (`python benchmarks/reliability.py [--short] [TEST_FILE...]`), which runs
+`tests/faults` in its long form; the ordinary suite runs the same tests in their short form. Every line is of
+a run whose assertions held.
 """
 
 

@@ -169,7 +169,7 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
 
     _check_prepare(arguments)
     if arguments.recipe == "synthetic":
-        world = World(rows=arguments.rows) if arguments.rows else World()
+        world = World() if arguments.rows is None else World(rows=arguments.rows)
         _OUT.print(prepared_table(prepare_synthetic(arguments.out, world).manifest))
         return
     from deeplight_jax.data.encode import prepare
@@ -300,7 +300,7 @@ def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import results_table
 
-    world = replace(WORLD, rows=arguments.rows) if arguments.rows else WORLD
+    world = WORLD if arguments.rows is None else replace(WORLD, rows=arguments.rows)
     with progress_bars(_ERR) as advance:
         found = quickstart(arguments.workdir, world, advance)
     columns = {"best reachable": found.best, "dense": found.dense, f"pruned {CODE}": found.pruned}

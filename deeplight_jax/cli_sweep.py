@@ -133,8 +133,9 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
         sys.stdout.write(json.dumps({**found._asdict(), "figure": drawn}) + "\n")
         return
     shown = found.front if found.row in found.front else [*found.front, found.row]
-    title = f"{arguments.sweep}: {found.within} of {found.finished} within the budget; * chosen on validation"
-    out.print(members_table(title, shown, name, tested=True))
+    within = f"{found.within} of {found.finished} members within the budget"
+    title = f"{arguments.sweep}: {within}; those on the Pareto front, * chosen on validation"
+    out.print(members_table(title, shown, name, tested=True, among=rows(arguments.sweep)))
     out.print(f"chosen: {arguments.sweep / 'members' / name}", markup=False, highlight=False, soft_wrap=True)
     if drawn:
         out.print(f"figure: {drawn}", markup=False, highlight=False, soft_wrap=True)

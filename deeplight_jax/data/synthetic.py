@@ -22,6 +22,7 @@ from deeplight_jax.data.schema import Field, Schema, field_pairs
 from deeplight_jax.errors import DataError
 
 _NUMERIC = 13
+_LEAST_ROWS = 100
 _BLOCK_ROWS = 1 << 16
 
 
@@ -72,9 +73,11 @@ def prepare_synthetic(out: Path, world: World | None = None) -> Prepared:
       world: its settings.
 
     Raises:
-      DataError: `out` exists and is not empty, or cannot be written, or the table has too few rows.
+      DataError: there are too few rows or table rows, or `out` exists and is not empty or cannot be written.
     """
     world = world or World()
+    if world.rows < _LEAST_ROWS:
+        raise DataError(f"{world.rows} rows cannot fill three splits; draw {_LEAST_ROWS} or more")
     schema = world_schema(world)
     effects = _plant(world, schema)
     tenth = world.rows // 10

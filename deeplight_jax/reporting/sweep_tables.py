@@ -38,11 +38,17 @@ def status_table(title: str, status: Status) -> Table:
 
 
 def members_table(
-    title: str, rows: Sequence[Mapping[str, Any]], chosen: str = "", tested: bool = False
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    chosen: str = "",
+    tested: bool = False,
+    among: Sequence[Mapping[str, Any]] | None = None,
 ) -> Table:
-    """A row a member: its keys and its figures; the chosen one is marked."""
-    keys = [*dict.fromkeys(k for row in rows for k in row if "." in k or k == "seed")]
-    keys = [k for k in keys if len({repr(row.get(k)) for row in rows}) > 1]
+    """A row a member: the keys in which members differ (`among` all of these), its figures; the chosen one
+    is marked."""
+    among = among or rows
+    keys = [*dict.fromkeys(k for row in among for k in row if "." in k or k == "seed")]
+    keys = [k for k in keys if len({repr(row.get(k)) for row in among}) > 1]
     figures = (*_FIGURES, *(_TEST if tested else ()))
     table = Table(title=title, title_justify="left")
     for heading in ("member", *(k.rpartition(".")[2] if _unique(k, keys) else k for k in keys)):

@@ -119,6 +119,8 @@ def load(path: str | Path) -> Artifact:
     Cost: a read and a SHA-256 of the whole file, about 1 s a GB.
     """
     path = Path(path)
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a directory; name a file that `deeplight export` wrote")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

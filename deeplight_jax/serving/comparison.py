@@ -148,11 +148,13 @@ def _check(against: Sequence[str], rounds: int, seconds: float) -> None:
 def _trained(run: str | Path, engine: Engine) -> DenseArrays:
     from deeplight_jax.config import config_hash
     from deeplight_jax.training.inspect import load_run
+    from deeplight_jax.training.run import load_config_of
 
     about = engine.about
+    config = load_config_of(Path(str(run).partition("@")[0]))
+    if about.get("config_hash") != config_hash(config):
+        raise ArtifactError(f"the artifact was not made from {run}: their configs differ; leave --run out")
     found = load_run(run if "@" in str(run) or "step" not in about else f"{run}@{about['step']}")
-    if about.get("config_hash") != config_hash(found.config) or engine.schema != found.schema:
-        raise ArtifactError(
-            f"the artifact was not made from {run}: their configs or fields differ; leave --run out"
-        )
+    if engine.schema != found.schema:
+        raise ArtifactError(f"the artifact was not made from {run}: their fields differ; leave --run out")
     return dense_of_params(found.config.model, found.schema, found.params)

@@ -50,6 +50,11 @@ class Engine:
     _score: Score
     _logits: Score
 
+    def __repr__(self) -> str:
+        kinds = f"{len(self.schema.numeric)} numeric, {len(self.schema.categorical)} categorical fields"
+        name = self.about.get("model", {}).get("name", "model")
+        return f"Engine({name}, {self.path}, {kinds}, {self.schema.num_rows:,} table rows)"
+
     @property
     def schema(self) -> Schema:
         return self.model.schema

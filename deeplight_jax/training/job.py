@@ -47,6 +47,7 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
       ConfigError: the config cannot be carried out on the data.
     """
     plan = plan_of(config, data)
+    data.split("valid")  # the first evaluation needs it: better refused now than then
     model = build_model(config, data.schema)
     _, labels = abstract_params(model, data.schema)
     check_prunable(plan, labels, config.model.name)
