@@ -86,7 +86,7 @@ def diff(a: Masks, b: Masks) -> dict[str, Overlap]:
     return {
         path: overlap_of(np.asarray(keep), np.asarray(theirs[path]))
         for path, keep in leaves_by_path(a).items()
-        if not isinstance(keep, optax.MaskedNode)
+        if not is_unmasked(keep)
     }
 
 
@@ -110,7 +110,7 @@ def complete(masks: Masks, like: Any, labels: Labels) -> Masks:
 
     def fill(path: Any, leaf: Any, code: str) -> Any:
         keep = given.get(path_of(path), optax.MaskedNode())
-        if code != UNPRUNED and isinstance(keep, optax.MaskedNode):
+        if code != UNPRUNED and is_unmasked(keep):
             return np.ones(leaf.shape, bool)
         return keep
 
@@ -126,7 +126,7 @@ def check_alike(first: Masks, *rest: Masks) -> None:
       MaskError: naming the first differing path and what each side has there.
     """
     for path, leaf in leaves_by_path(first).items():
-        if not isinstance(leaf, optax.MaskedNode) and getattr(leaf, "dtype", None) != np.dtype(bool):
+        if not is_unmasked(leaf) and getattr(leaf, "dtype", None) != np.dtype(bool):
             raise MaskError(f"{path} holds {_describe(leaf)}, not a bool mask; from_params makes masks")
     for number, other in enumerate(rest, start=2):
         _check_leaves(first, other, "the first", f"tree {number}")
@@ -134,8 +134,13 @@ def check_alike(first: Masks, *rest: Masks) -> None:
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
     """Leaves and `optax.MaskedNode`s by path, in the tree's order."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_unmasked)
     return {path_of(path): leaf for path, leaf in flat}
+
+
+def is_unmasked(leaf: Any) -> bool:
+    """Whether a mask tree has no mask here."""
+    return isinstance(leaf, optax.MaskedNode)
 
 
 def path_of(path: Any) -> str:
@@ -171,7 +176,7 @@ def _check_leaves(a: Any, b: Any, name_a: str, name_b: str) -> None:
 
 
 def _describe(leaf: Any) -> str:
-    if isinstance(leaf, optax.MaskedNode):
+    if is_unmasked(leaf):
         return "no mask"
     return f"{getattr(leaf, 'dtype', type(leaf).__name__)}{list(np.shape(leaf))}"
 

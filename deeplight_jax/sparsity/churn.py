@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
+from deeplight_jax.sparsity.algebra import is_unmasked
 from deeplight_jax.sparsity.components import Component, Labels, Masks
 
 _BLOCK = 128
@@ -59,9 +59,9 @@ def count_event(churn: Churn, before: Masks, after: Masks, labels: Labels) -> Ch
       labels: component codes, structured as the masks.
     """
     pruned, regrown = dict(churn.pruned), dict(churn.regrown)
-    old, treedef = jax.tree.flatten(before, is_leaf=_is_none)
+    old, treedef = jax.tree.flatten(before, is_leaf=is_unmasked)
     for keep, now, code in zip(old, treedef.flatten_up_to(after), treedef.flatten_up_to(labels), strict=True):
-        if not _is_none(keep):
+        if not is_unmasked(keep):
             gone, back = _count_moves(keep, now)
             pruned[code], regrown[code] = _add(pruned[code], gone), _add(regrown[code], back)
     return Churn(pruned, regrown, churn.events + 1)
@@ -95,7 +95,3 @@ def _add(words: jax.Array, count: jax.Array) -> jax.Array:
 
 def _whole(words: np.ndarray) -> int:
     return int(words[0]) + (int(words[1]) << 32)
-
-
-def _is_none(x: Any) -> bool:
-    return isinstance(x, optax.MaskedNode)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from deeplight_jax.sparsity.algebra import is_unmasked
 from deeplight_jax.sparsity.components import Masks
 
 
@@ -68,13 +68,9 @@ def _at_masked(function: Any, memory: Any, params: Any, *rest: Any, elsewhere: b
     """`function` where there is memory; elsewhere the leaf of `params`, or no memory."""
 
     def one(m: Any, p: Any, *more: Any) -> Any:
-        return (p if elsewhere else m) if _is_none(m) else function(m, p, *more)
+        return (p if elsewhere else m) if is_unmasked(m) else function(m, p, *more)
 
-    return jax.tree.map(one, memory, params, *rest, is_leaf=_is_none)
-
-
-def _is_none(x: Any) -> bool:
-    return isinstance(x, optax.MaskedNode)
+    return jax.tree.map(one, memory, params, *rest, is_leaf=is_unmasked)
 
 
 MAGNITUDE = Criterion(_own)

@@ -17,7 +17,7 @@ import optax
 from safetensors.numpy import save
 
 from deeplight_jax.errors import MaskError
-from deeplight_jax.sparsity.algebra import check_alike, leaves_by_path, path_of
+from deeplight_jax.sparsity.algebra import check_alike, is_unmasked, leaves_by_path, path_of
 from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.sparsity.maskbits import ENTRY, FORMAT, digest, read_by_path
 from deeplight_jax.sparsity.packing import pack
@@ -38,7 +38,7 @@ def write_masks(file: str | Path, masks: Masks, about: Mapping[str, Any] | None 
     check_alike(masks)
     _check_nested_dicts(masks)
     leaves = leaves_by_path(masks)
-    masked = {path: keep for path, keep in leaves.items() if not isinstance(keep, optax.MaskedNode)}
+    masked = {path: keep for path, keep in leaves.items() if not is_unmasked(keep)}
     shapes = {path: list(keep.shape) if path in masked else None for path, keep in leaves.items()}
     packed = {path: np.asarray(pack(keep).bits) for path, keep in masked.items()}
     header = {"format": FORMAT, "masks": shapes, "about": dict(about or {})}
@@ -76,7 +76,7 @@ def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
 
 def _check_nested_dicts(masks: Masks) -> None:
     """Refuse trees that their paths alone cannot give back."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(masks, is_leaf=lambda x: isinstance(x, optax.MaskedNode))
+    flat, _ = jax.tree_util.tree_flatten_with_path(masks, is_leaf=is_unmasked)
     for path, _ in flat:
         names = [key.key if isinstance(key, jax.tree_util.DictKey) else None for key in path]
         if not names or not all(isinstance(name, str) and "/" not in name for name in names):

@@ -18,6 +18,7 @@ import optax
 from deeplight_jax.sparsity.algebra import diff as diff
 from deeplight_jax.sparsity.algebra import from_params as from_params
 from deeplight_jax.sparsity.algebra import intersect as intersect
+from deeplight_jax.sparsity.algebra import is_unmasked
 from deeplight_jax.sparsity.algebra import jaccard as jaccard
 from deeplight_jax.sparsity.algebra import majority as majority
 from deeplight_jax.sparsity.algebra import union as union
@@ -109,11 +110,11 @@ def apply_masks(params: Params, masks: Masks) -> Params:
 def map_masked(function: Any, masks: Masks, tree: Any, *rest: Any) -> Any:
     """`function(keep, leaf, ...)` at masked leaves, the leaf of `tree` elsewhere."""
     return jax.tree.map(
-        lambda keep, leaf, *more: leaf if isinstance(keep, optax.MaskedNode) else function(keep, leaf, *more),
+        lambda keep, leaf, *more: leaf if is_unmasked(keep) else function(keep, leaf, *more),
         masks,
         tree,
         *rest,
-        is_leaf=lambda x: isinstance(x, optax.MaskedNode),
+        is_leaf=is_unmasked,
     )
 
 

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import optax
 from rich.markup import escape
 from rich.table import Table
 
-from deeplight_jax.sparsity.algebra import check_alike, leaves_by_path
+from deeplight_jax.sparsity.algebra import check_alike, is_unmasked, leaves_by_path
 from deeplight_jax.sparsity.components import Masks
 
 
@@ -52,5 +51,5 @@ def summarize(masks: Masks) -> MaskSummary:
     return MaskSummary(tuple(
         LeafSummary(path, tuple(keep.shape), int(np.count_nonzero(np.asarray(keep))))
         for path, keep in leaves_by_path(masks).items()
-        if not isinstance(keep, optax.MaskedNode)
+        if not is_unmasked(keep)
     ))  # fmt: skip

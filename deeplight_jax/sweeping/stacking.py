@@ -19,6 +19,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from deeplight_jax.data.schema import Batch
+from deeplight_jax.sparsity.algebra import is_unmasked
 from deeplight_jax.sparsity.churn import Churn, no_churn, of_components
 from deeplight_jax.sparsity.components import Component, Labels
 from deeplight_jax.sparsity.criteria import blank_memory
@@ -195,11 +196,7 @@ def _row_of(tree: Any, row: int) -> Any:
 
 def _filled(tree: Any, default: Any) -> Any:
     """The tree with the default's leaves where it has none."""
-    return jax.tree.map(lambda x, d: d if _is_none(x) else x, tree, default, is_leaf=_is_none)
-
-
-def _is_none(mask: Any) -> bool:
-    return isinstance(mask, optax.MaskedNode)
+    return jax.tree.map(lambda x, d: d if is_unmasked(x) else x, tree, default, is_leaf=is_unmasked)
 
 
 def _seconds(program: Program, state: TrainState, batch: Batch, steps: int) -> float:
