@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deeplight_jax.errors import ConfigError
+from deeplight_jax.reporting.style import BLUE, GREY, save_figure
 from deeplight_jax.serving.comparison import Comparison
 from deeplight_jax.serving.rates import RateSweep
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_OURS, _THEIRS = "#2f7fc1", "#7a8490"
+_OURS, _THEIRS = BLUE, GREY
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -58,14 +58,10 @@ def write_bench_figure(found: Comparison, path: Path) -> None:
         lines, sweep = found.sweep.lines, found.sweep
         _by_rate(panels[1][0], sweep, [x.p50_us for x in lines], sweep.rival_p50_us, sweep.break_even)
         _by_rate(panels[1][1], sweep, [x.row_us for x in lines], sweep.rival_row_us, sweep.break_even_512)
-    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
     try:
-        figure.savefig(temporary, dpi=150)
-        temporary.replace(path)
+        save_figure(figure, path, dpi=150)
     except OSError as error:
         raise ConfigError(f"cannot write {path} ({error}); name another --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _by_rate(

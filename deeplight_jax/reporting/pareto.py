@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deeplight_jax.reporting.style import save_figure
+
 
 def draw_pareto(
     rows: Sequence[Mapping[str, Any]],
@@ -39,9 +41,7 @@ def draw_pareto(
         axes.set_xlabel(label)
     figure.axes[0].set_ylabel(f"validation {metric.replace('_', ' ')}")
     figure.axes[0].legend()
-    temporary = out.with_name(f".{out.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    temporary.replace(out)
+    save_figure(figure, out, dpi=120)
     return out
 
 

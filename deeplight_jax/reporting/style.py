@@ -7,6 +7,7 @@ from near black; series differ by their markers, too.
 from __future__ import annotations
 
 import io
+import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -140,17 +141,24 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def save_figure(figure: Figure, path: Path, dpi: int, **options: Any) -> None:
+    """Write a figure whole or not at all, as the kind of file that its ending says; OSError as it comes."""
+    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    try:
+        figure.savefig(temporary, dpi=dpi, **options)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write_png(figure: Figure, path: Path) -> None:
     """A figure as a file, whole or not at all.
 
     Raises:
       ReportError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with styled():
-            figure.savefig(temporary, format="png", dpi=200, facecolor="white")
-        temporary.replace(path)
+            save_figure(figure, path, dpi=200, facecolor="white")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ReportError(f"cannot write {path} ({error.strerror}); name another --figures") from error
