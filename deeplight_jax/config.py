@@ -23,8 +23,21 @@ from deeplight_jax.keys import CHOICES, COMPONENT_LETTERS, DEFAULTS, RANGES
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
 
 
-_LATER = ("criterion", "schedule", "growth", "growth_rate", "dnn_scope", "embedding_scope", "init_masks")
-"""Keys of `sparsity` that runs from before them were started without."""
+_LATER = {
+    "data": ("shuffle_seed",),
+    "sparsity": (
+        "criterion",
+        "schedule",
+        "growth",
+        "growth_rate",
+        "dnn_scope",
+        "embedding_scope",
+        "init_masks",
+    ),
+    "train": ("on_nonfinite",),
+}
+"""Keys that runs from before them were started without: their defaults are meant."""
+_UNHASHED_DEFAULTS = ("data.shuffle_seed", "train.on_nonfinite")  # hashes from before these keys stand
 
 
 def default_config() -> Config:
@@ -139,10 +152,8 @@ def shuffle_seed(config: Config) -> int:
 def config_hash(config: Config) -> str:
     """SHA-256 over every key that decides the result; `data.dir` is a place, not a setting."""
     flat = {k: v for k, v in flatten(config).items() if k not in ("data.dir", "data.verify", "train.keep")}
-    if flat["data.shuffle_seed"] == -1:
-        del flat["data.shuffle_seed"]  # hashes from before it stand
-    if flat["train.on_nonfinite"] == "stop":
-        del flat["train.on_nonfinite"]
+    defaults = flatten(DEFAULTS)
+    flat = {k: v for k, v in flat.items() if k not in _UNHASHED_DEFAULTS or v != defaults[k]}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
 
 
@@ -161,10 +172,8 @@ def from_json(text: str) -> Config:
         saved = json.loads(text)
         for key in ("hidden", "cin"):
             saved["model"][key] = tuple(saved["model"][key])  # JSON knows lists only
-        for key in _LATER:
-            saved["sparsity"].setdefault(key, DEFAULTS["sparsity"][key])
-        saved["data"].setdefault("shuffle_seed", -1)
-        saved["train"].setdefault("on_nonfinite", "stop")
+        for part, keys in _LATER.items():
+            saved[part] = {key: DEFAULTS[part][key] for key in keys} | saved[part]
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"not a saved config ({error})") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from deeplight_jax.config import COMPONENT_LETTERS
 from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.errors import DeeplightError
 from deeplight_jax.evaluation.calibration import Reliability, reliability
-from deeplight_jax.evaluation.evaluate import predict_logits
+from deeplight_jax.evaluation.evaluate import Progress, predict_logits
 from deeplight_jax.evaluation.importance import FieldLoss, field_losses
 from deeplight_jax.evaluation.liveness import live_pairs
 from deeplight_jax.evaluation.pair_weights import pair_weights
@@ -25,7 +25,6 @@ from deeplight_jax.training.before import Before, params_before
 from deeplight_jax.training.inspect import Run, load_run
 from deeplight_jax.training.plan import Plan
 
-Progress = Callable[[str, int, int], None]
 _BINS = 81
 _POINTS = 200
 
@@ -103,7 +102,7 @@ def open_rows(record: Record, data: Path | None) -> Prepared:
       DeeplightError: they are missing, damaged, or not what the run's model was trained on.
     """
     rows = open_prepared(data or record.config.data.dir, verify=record.config.data.verify)
-    run.check_fits(Path(record.path.partition("@")[0]), rows)
+    run.check_fits(run.directory_of(record.path), rows)
     return rows
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.errors import DeeplightError, ReportError
+from deeplight_jax.evaluation.evaluate import Progress
 from deeplight_jax.reporting.details import Details, Pairs, dense_twin, look_closely, open_rows, pairs_of
 from deeplight_jax.reporting.drawing import draw
 from deeplight_jax.reporting.naming import argument_of
@@ -19,7 +20,6 @@ from deeplight_jax.reporting.sources import Failure, Record, find_runs, read_lat
 from deeplight_jax.training.checkpoint import write_atomically
 from deeplight_jax.training.inspect import load_run
 
-Progress = Callable[[str, int, int], None]
 _PAIR_RUNS = 24  # runs whose field pairs are read: a second each
 
 

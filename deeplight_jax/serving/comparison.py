@@ -148,10 +148,10 @@ def _check(against: Sequence[str], rounds: int, seconds: float) -> None:
 def _trained(run: str | Path, engine: Engine) -> DenseArrays:
     from deeplight_jax.config import config_hash
     from deeplight_jax.training.inspect import load_run
-    from deeplight_jax.training.run import load_config_of
+    from deeplight_jax.training.run import directory_of, load_config_of
 
     about = engine.about
-    config = load_config_of(Path(str(run).partition("@")[0]))
+    config = load_config_of(directory_of(run))
     if about.get("config_hash") != config_hash(config):
         raise ArtifactError(f"the artifact was not made from {run}: their configs differ; leave --run out")
     found = load_run(run if "@" in str(run) or "step" not in about else f"{run}@{about['step']}")

@@ -53,7 +53,7 @@ def export(
     """
     found, rows = _run_and_rows(workdir, data)
     served = artifact.reread(_served(found, table))
-    about = _about(found, run.load_data_of(_directory(workdir)), rows)
+    about = _about(found, run.load_data_of(run.directory_of(workdir)), rows)
     vocabularies = _vocabularies(rows)
     engine = build(artifact.Artifact(served, about, vocabularies))
     about["certificate"] = certify(engine, found, rows, progress)
@@ -77,7 +77,7 @@ def verify(
       RunError: the run or its checkpoint is missing or damaged.
     """
     engine = load(path)
-    if engine.about.get("config_hash") != config_hash(run.load_config_of(_directory(workdir))):
+    if engine.about.get("config_hash") != config_hash(run.load_config_of(run.directory_of(workdir))):
         raise ArtifactError(f"{path} was not made from {workdir}: their configs differ")
     step = "" if "@" in str(workdir) else f"@{engine.about['step']}"
     found, rows = _run_and_rows(f"{workdir}{step}", data)
@@ -99,12 +99,8 @@ def _served(found: Run, table: TableFormat) -> Compact | Whole:
 def _run_and_rows(workdir: str | Path, data: str | Path | None) -> tuple[Run, Prepared]:
     found = load_run(workdir)
     rows = open_prepared(data or found.config.data.dir, verify=found.config.data.verify)
-    run.check_fits(_directory(workdir), rows)
+    run.check_fits(run.directory_of(workdir), rows)
     return found, rows
-
-
-def _directory(workdir: str | Path) -> Path:
-    return Path(str(workdir).partition("@")[0])
 
 
 def _about(found: Run, trained_on: Mapping[str, Any], rows: Prepared) -> dict[str, Any]:

@@ -18,8 +18,6 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from deeplight_jax.config import shuffle_seed
-from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.evaluation.evaluate import metrics_of, predict_each
 from deeplight_jax.sparsity.churn import of_components
@@ -43,7 +41,7 @@ from deeplight_jax.sweeping.stacking import (
 )
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.history import Evaluation, should_stop
-from deeplight_jax.training.job import Job, make_job, masks_to_start_from, start_or_resume
+from deeplight_jax.training.job import Job, batches_behind, make_job, masks_to_start_from, start_or_resume
 from deeplight_jax.training.loop import REPORT_STEPS
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
@@ -156,12 +154,7 @@ def _union(lanes: Sequence[Lane]) -> tuple[Component, ...]:
 def _layout(step: TrainStep, place: Place, stacked: TrainState, job: Job) -> int:
     if job.plan.total_steps - int(stacked.step) < _MEASURE_STEPS:
         return known_layout(place)
-    return fastest_layout(step, place, stacked, next(_batches(job, int(stacked.step))))
-
-
-def _batches(job: Job, first_step: int) -> Iterator[Any]:
-    split, config = job.data.split("train"), job.config
-    return train_batches(split, config.data.batch_size, shuffle_seed(config), first_step=first_step)
+    return fastest_layout(step, place, stacked, next(batches_behind(job, int(stacked.step))))
 
 
 def _begin(lanes: Sequence[Lane], step: int, components: Sequence[Component]) -> list[TrainState]:
@@ -208,7 +201,7 @@ def _train(lanes: Sequence[Lane], stacked: TrainState, program: Program, place: 
     job = lanes[0].job
     plan, settings = job.plan, job.config.train
     first, losses, clock = int(stacked.step), [], _Clock(lanes)
-    batches = _batches(job, first)
+    batches = batches_behind(job, first)
     _evaluate(lanes, stacked, place, first, owing=True)
     for step in range(first + 1, plan.total_steps + 1):
         if step % plan.epoch_steps == 1:

@@ -7,7 +7,7 @@ recorded with its error, and the others go on.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,11 +19,11 @@ from deeplight_jax.sweeping.grid import Sweep
 from deeplight_jax.sweeping.members import Member, describe, program_key, resolve, varied
 from deeplight_jax.sweeping.results import measure_members, write_results
 from deeplight_jax.training import run
+from deeplight_jax.training.job import Progress as Progress
 from deeplight_jax.training.job import plan_of
 from deeplight_jax.training.loop import check, train
 
 _LOG = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 BACKENDS = ("sequential", "compiled", "ray")
 
 
@@ -195,8 +195,9 @@ def _check(members: Sequence[Member], directory: Path, data: Prepared) -> None:
         try:
             if key not in seen:
                 check(member.config, workdir, data)
-            plan_of(member.config, data)
-            run.check_same(workdir, member.config, data)
+            else:
+                plan_of(member.config, data)
+                run.check_same(workdir, member.config, data)
         except DeeplightError as error:
             raise type(error)(f"{describe(member.point)}: {error}") from error
         seen.add(key)

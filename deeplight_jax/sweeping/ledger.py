@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deeplight_jax.errors import RunError
+from deeplight_jax.training.lock import is_alive, this_process
 
 FORMAT = 1
 _BEAT_S = 1.0
@@ -137,7 +138,7 @@ def beating(directory: Path, names: Sequence[str]) -> Iterator[Callable[[int, in
             return
         last = now
         first[:] = first or [(step, now)]
-        who = {"members": list(names), "host": platform.node(), "pid": os.getpid()}
+        who = {"members": list(names), **this_process()}
         since = {"first_step": first[0][0], "began": first[0][1]}
         write_json(path, {**who, **since, "step": step, "total_steps": total, "updated": now})
 
@@ -185,17 +186,7 @@ def _programs(directory: Path) -> list[dict[str, Any]]:
 
 
 def _lives(program: Mapping[str, Any]) -> bool:
-    if time.time() - program["updated"] > _LOST_S:
-        return False
-    if program["host"] != platform.node():
-        return True
-    try:
-        os.kill(program["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+    return time.time() - program["updated"] <= _LOST_S and is_alive(dict(program))
 
 
 def _pace(program: Mapping[str, Any], members: int) -> float:

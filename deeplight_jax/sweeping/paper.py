@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from deeplight_jax.config import Config, load_config
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.errors import ConfigError, DeeplightError
+from deeplight_jax.evaluation.evaluate import Progress
 from deeplight_jax.models import MODELS
 from deeplight_jax.training.loop import check, train
 
 _LOG = logging.getLogger(__name__)
-Progress = Callable[[str, int, int], None]
 
 
 class Published(NamedTuple):

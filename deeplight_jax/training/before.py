@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from deeplight_jax.errors import DeeplightError
-from deeplight_jax.training import checkpoint
+from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.inspect import Run, load_run
 
 
@@ -33,7 +33,7 @@ def params_before(found: Run, workdir: str | Path, dense: str | Path | None = No
     Returns:
       None if none of these was kept, is whole and has the model's shapes.
     """
-    directory = Path(str(workdir).partition("@")[0])
+    directory = run.directory_of(workdir)
     own = [s for s in checkpoint.saved_steps(directory / "checkpoints") if s <= found.plan.warmup_steps]
     candidates = [(f"{directory}@{step}", f"its warm-up, step {step}") for step in reversed(own)]
     if start := found.config.train.init_from:

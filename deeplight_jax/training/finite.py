@@ -10,14 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplight_jax.config import override, shuffle_seed
-from deeplight_jax.data.loader import train_batches
+from deeplight_jax.config import override
 from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.algebra import path_of
 from deeplight_jax.sparsity.components import Masks
-from deeplight_jax.training.job import Job, load_start
+from deeplight_jax.training.job import Job, batches_behind, load_start
 from deeplight_jax.training.state import TrainState
-from deeplight_jax.training.step import is_usable, loss_of, train_step_of
+from deeplight_jax.training.step import is_usable, loss_of, make_train_step
 
 _TRIED = 10  # steps of a report, all of them without an update, after which skipping is given up
 
@@ -90,21 +89,16 @@ def explain(job: Job, masks: Masks | None, step: int) -> str:
     Cost:
       The steps since that checkpoint once more.
     """
-    settings = job.config
-    guarded = jax.jit(
-        train_step_of(job.model, job.optimizer, override(settings, {"train.on_nonfinite": "skip"})),
-        donate_argnums=0,
-    )
+    guarded = make_train_step(job.model, job.optimizer, override(job.config, {"train.on_nonfinite": "skip"}))
     state = load_start(job, masks).state
     first = int(state.step)
-    split = job.data.split("train")
-    batches = train_batches(split, settings.data.batch_size, shuffle_seed(settings), first_step=first)
+    batches = batches_behind(job, first)
     for now in range(first + 1, step + 1):
         batch = next(batches)
         state, loss = guarded(state, batch)
         job.progress("looking for the cause", now - first, step - first)
         if not np.isfinite(loss):
-            gradients = jax.jit(jax.grad(loss_of(job.model, settings)))(
+            gradients = jax.jit(jax.grad(loss_of(job.model, job.config)))(
                 state.params, state.replace(step=state.step - 1), batch
             )
             return f"{_batch_of(job, now)}: {_suspects(gradients, state.params)}"

@@ -138,7 +138,7 @@ def evaluate(
     found = load_run(workdir)
     directory = data or found.config.data.dir
     rows = open_prepared(directory, verify=found.config.data.verify)
-    run.check_fits(Path(str(workdir).partition("@")[0]), rows)
+    run.check_fits(run.directory_of(workdir), rows)
     metrics = evaluate_split(
         found.model, found.params, rows.split(split), found.config.eval.batch_size, progress
     )

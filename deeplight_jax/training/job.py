@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
 
-from deeplight_jax.config import Config
+from deeplight_jax.config import Config, shuffle_seed
+from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared
+from deeplight_jax.data.schema import Batch
 from deeplight_jax.errors import RunError
+from deeplight_jax.evaluation.evaluate import Progress as Progress
 from deeplight_jax.models import abstract_params, build_model
 from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.training import checkpoint, run
@@ -22,8 +25,6 @@ from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import Plan, check_prunable, make_plan
 from deeplight_jax.training.state import TrainState, abstract_state, init_state
 from deeplight_jax.training.step import TrainStep, make_train_step
-
-Progress = Callable[[str, int, int], None]
 
 
 class Job(NamedTuple):
@@ -59,6 +60,12 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
 def plan_of(config: Config, data: Prepared) -> Plan:
     """The plan of a config over a data set's training rows; see `make_plan`."""
     return make_plan(config, data.split("train").rows, [f.size for f in data.schema.fields])
+
+
+def batches_behind(job: Job, step: int) -> Iterator[Batch]:
+    """The run's training batches from the one behind a step on, without end."""
+    split, config = job.data.split("train"), job.config
+    return train_batches(split, config.data.batch_size, shuffle_seed(config), first_step=step)
 
 
 def masks_to_start_from(job: Job) -> Masks | None:

@@ -49,7 +49,7 @@ def owned(directory: Path) -> Iterator[None]:
                            f"another --workdir (if it is gone, delete {path})")  # fmt: skip
         if before:
             _LOG.info("%s: its last program, %s, did not end by itself", directory, _owner(before))
-        _write(file, _me())
+        _write(file, this_process())
         try:
             yield
         finally:
@@ -75,7 +75,8 @@ def _lock(file: Any, before: dict[str, Any]) -> bool:
     return True
 
 
-def _me() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
+    """The record of the program that calls; `is_alive` of it holds while that runs."""
     return {"host": platform.node(), "pid": os.getpid(), "started": _started(os.getpid())}
 
 

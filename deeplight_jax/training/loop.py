@@ -11,8 +11,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from deeplight_jax.config import Config, shuffle_seed
-from deeplight_jax.data.loader import train_batches
+from deeplight_jax.config import Config
 from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Masks
@@ -24,6 +23,7 @@ from deeplight_jax.training.job import (
     Job,
     Progress,
     Start,
+    batches_behind,
     check_inherited,
     make_job,
     masks_to_start_from,
@@ -127,9 +127,7 @@ def _train_epochs(
     state, history = start.state, start.history
     losses: list[Any] = [*start.losses]
     first = int(state.step)
-    batches = train_batches(
-        job.data.split("train"), job.config.data.batch_size, shuffle_seed(job.config), first_step=first
-    )
+    batches = batches_behind(job, first)
     with held_back() as stop:
         if start.owes_evaluation:
             history = _evaluated(job, state, history, first, events, stop)

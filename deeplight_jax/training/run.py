@@ -28,6 +28,11 @@ from deeplight_jax.training.lock import owned as owned
 from deeplight_jax.training.plan import Plan, make_plan
 
 
+def directory_of(workdir: str | Path) -> Path:
+    """RUN of RUN or RUN@STEP."""
+    return Path(str(workdir).partition("@")[0])
+
+
 def start(workdir: Path, config: Config, data: Prepared) -> None:
     """Claim a run directory for a config and its data, or join the same run again.
 

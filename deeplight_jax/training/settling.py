@@ -33,7 +33,7 @@ def describe_churn(workdir: str | Path, settled_below: float = 0.001) -> dict[st
     Raises:
       RunError: no run is there, it is damaged, or it reported no churn.
     """
-    directory = Path(str(workdir).partition("@")[0])
+    directory = run.directory_of(workdir)
     rows = [row for row in run.load_metrics(directory) if "churn" in row]
     if not rows:
         raise RunError(f"{directory} reported no churn: it prunes nothing, or is from before it was counted")
