@@ -20,6 +20,7 @@ from deeplight_jax.reporting.figures import Rates, Weights
 from deeplight_jax.reporting.series import settings_of
 from deeplight_jax.reporting.sources import Record
 from deeplight_jax.sparsity.algebra import complete, leaves_by_path
+from deeplight_jax.sparsity.schedule import fraction_reached
 from deeplight_jax.training import run
 from deeplight_jax.training.before import Before, params_before
 from deeplight_jax.training.inspect import Run, load_run
@@ -190,10 +191,10 @@ def _flat(leaves: Mapping[str, Any], paths: Sequence[str]) -> np.ndarray:
 
 
 def _rates(plan: Plan, record: Record) -> list[Rates]:
-    """Algorithm 1's rates from the plan, and those that evaluations wrote down."""
+    """The schedule's rates from the plan, and those that evaluations wrote down."""
     steps = np.linspace(0, plan.total_steps, _POINTS).astype(np.int64)
-    elapsed = np.maximum(steps - plan.warmup_steps, 0)
-    share = 1 - record.config.sparsity.damping ** (elapsed / plan.damping_steps)
+    given = (record.config.sparsity.damping, plan.damping_steps, record.config.sparsity.schedule)
+    share = np.array([fraction_reached(int(step) - plan.warmup_steps, *given) for step in steps])
     rows = [r for r in record.history if r.get("split") == "valid"]
     return [
         Rates(c.code, steps, c.target * share,

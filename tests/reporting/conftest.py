@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tiny import RATES, SETTINGS
 
 from deeplight_jax.config import default_config, override
 from deeplight_jax.data.prepared import open_prepared, write_manifest
@@ -11,17 +12,6 @@ from deeplight_jax.data.synthetic import World, prepare_synthetic
 from deeplight_jax.training.loop import train
 
 EVIL = "<script>alert('$x$')</script>&C26"
-SETTINGS = {
-    "data.batch_size": 128,
-    "model.embedding_dim": 3,
-    "model.hidden": (8, 6),
-    "optim.learning_rate": 3e-3,
-    "sparsity.warmup_epochs": 1.0,
-    "sparsity.short_schedule": "rescale",
-    "train.epochs": 3,
-    "train.keep": 3,
-}
-RATES = {"sparsity.dnn": 0.9, "sparsity.field": 0.8, "sparsity.embedding": 0.4}
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +20,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reported") / "RUNS"
     data = prepare_synthetic(folder.parent / "data", World(rows=2_000, largest=20, pairs=5))
     data = _rename(data.directory, data.schema.fields[-1].name)
-    config = override(default_config(), {"data.dir": data.directory, **SETTINGS})
+    config = override(default_config(), {"data.dir": data.directory, **SETTINGS, "train.keep": 3})
     train(config, folder / "dense", data=data)
     for seed in (0, 1):
         train(override(config, {**RATES, "seed": seed}), folder / "pruned" / f"seed-{seed}", data=data)
