@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,7 +129,11 @@ def _connected(options: Options) -> Iterator[Any]:
             ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            with (
+                warnings.catch_warnings()
+            ):  # JAX warns of every fork; Ray's children replace themselves at once
+                warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         _check_resources(ray.cluster_resources(), options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         if isinstance(error, ConfigError):

@@ -38,13 +38,13 @@ def counted(wide, world, tmp_path_factory):
     patch = pytest.MonkeyPatch()
     batches, programs = [], []
 
-    def counting(split, size, seed, first_step=0):
-        for batch in read(split, size, seed, first_step=first_step):
-            batches.append(first_step)
+    def counting(job, step):
+        for batch in read(job, step):
+            batches.append(step)
             yield batch
 
-    read, make = compiled.train_batches, compiled.make_program
-    patch.setattr(compiled, "train_batches", counting)
+    read, make = compiled.batches_behind, compiled.make_program
+    patch.setattr(compiled, "batches_behind", counting)
     patch.setattr(compiled, "make_program", lambda *a: programs.append(make(*a)) or programs[-1])
     status = run_sweep(wide, directory, COMPILED, data=world)
     patch.undo()
