@@ -21,7 +21,7 @@ quickstart: $(READY) ## dense against pruned DeepFwFM on a planted world (about 
 	$(BIN)/deeplight quickstart
 
 test: lint ## ruff, pyright and the test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY) ## ruff (format and lint) and pyright, as CI runs them
 	$(BIN)/ruff format --check .
