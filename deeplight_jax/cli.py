@@ -147,6 +147,8 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
         choices=("value", "floor", "bucket"),
         help="numeric fields: as a value, floored (released program), or as categories",
     )
+    parser.add_argument("--hash-buckets", nargs="+", metavar="FIELD=N[:qr]",
+                        help="fields that are hashed to N table rows, without a vocabulary")  # fmt: skip
     parser.add_argument("--vocab-scope", choices=("train", "all"), help="rows whose values are counted")
     parser.add_argument("--test-fraction", type=float, metavar="X")
     parser.add_argument(
@@ -176,6 +178,8 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
 
     names = ("min_count", "numeric", "vocab_scope", "test_fraction", "valid_fraction", "split_seed")
     options: dict[str, Any] = {n: v for n in names if (v := getattr(arguments, n)) is not None}
+    if arguments.hash_buckets:
+        options["hash_buckets"] = tuple(arguments.hash_buckets)
     with progress_bars(_ERR) as advance:
         data = prepare(
             replace(_recipe(arguments), **options),
@@ -195,7 +199,7 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
 def _check_prepare(arguments: argparse.Namespace) -> None:
     """Refuse options that would mean nothing beside the others."""
     if arguments.recipe == "synthetic":
-        for name in ("raw", "columns", "valid", "test", "vocab"):
+        for name in ("raw", "columns", "valid", "test", "vocab", "hash_buckets"):
             if getattr(arguments, name):
                 raise DataError(f"the synthetic world is made, not read; leave {name} out")
     for split in ("valid", "test"):

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from deeplight_jax.data.cells import REASONS, SHOWN, Reject, Rows
+from deeplight_jax.data.hashing import GOLDEN, mix64
 from deeplight_jax.data.rawlines import Block
 from deeplight_jax.data.recipes import SPLITS, TEST, TRAIN, VALID, Recipe
 from deeplight_jax.errors import DataError
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class Account:
@@ -123,18 +122,11 @@ def draw_splits(first: int, count: int, recipe: Recipe) -> np.ndarray:
     below `test_fraction` puts it into test, else the second below `valid_fraction` into validation.
     """
     row = np.arange(first, first + count, dtype=np.uint64)
-    key = _mix(np.array([recipe.split_seed], np.uint64) + _GOLDEN)
+    key = mix64(np.array([recipe.split_seed], np.uint64) + GOLDEN)
     test = _uniform(key, np.uint64(2) * row) < recipe.test_fraction
     valid = _uniform(key, np.uint64(2) * row + np.uint64(1)) < recipe.valid_fraction
     return np.where(test, TEST, np.where(valid, VALID, TRAIN)).astype(np.uint8)
 
 
 def _uniform(key: np.ndarray, at: np.ndarray) -> np.ndarray:
-    return (_mix(key + at * _GOLDEN) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mix(x: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser of u64[...]."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    return (mix64(key + at * GOLDEN) >> np.uint64(11)).astype(np.float64) * 2.0**-53

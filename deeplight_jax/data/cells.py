@@ -64,7 +64,8 @@ class Rows:
       first: the block's first rejected lines.
       label: u8[row]; 0 where the recipe has no label.
       values: f32[row, numeric], transformed.
-      keys: one item per categorical field: the row's values as keys, by width.
+      keys: one item per categorical field: the row's values as keys, by width (two fields of a column
+        share it).
       line: i64[row], index of the row's line in the block.
       split: u8[row], index into SPLITS by the split column; None if there is none.
     """
@@ -131,6 +132,7 @@ def parse_block(block: Block, recipe: Recipe, *, with_keys: bool = True) -> Rows
         if recipe.numeric == "bucket":
             keys = [_bucket_keys(n, m) for n, m in zip(numbers, missing, strict=True)]
         keys += _cell_keys(lines.buf, words, *cells)
+        keys = [keys[at] for _, at, _ in recipe.encoded_fields]
     values = numbers[:0] if recipe.numeric == "bucket" else numbers
     return Rows(
         lines=len(lines.code),

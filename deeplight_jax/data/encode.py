@@ -14,18 +14,20 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from deeplight_jax.data.account import Account
 from deeplight_jax.data.cells import Rows, parse_block
+from deeplight_jax.data.hashing import Distinct, Hashed, describe
 from deeplight_jax.data.later_day import Day, load_day
 from deeplight_jax.data.ordered import count_workers, in_order
 from deeplight_jax.data.prepared import Prepared, create_split, open_prepared, staging, write_manifest
 from deeplight_jax.data.rawlines import Block, Input, check_inputs, read_blocks
 from deeplight_jax.data.recipes import SPLITS, TEST, TRAIN, VALID, Recipe
 from deeplight_jax.data.schema import Field, Schema
-from deeplight_jax.data.vocabulary import Budget, Counter, Vocabulary, ids_of, write_vocabulary
+from deeplight_jax.data.vocabulary import Budget, Counter, Encoder, Vocabulary, ids_of
 from deeplight_jax.errors import DataError
 
 Progress = Callable[[str, float], None]
@@ -62,7 +64,8 @@ def prepare(
 
     Returns:
       The data set, opened. Its manifest also holds recipe, inputs, delimiter, accepted, rejected {total,
-      by_reason, first}, positives (per split) and vocab_from (content hash, or null).
+      by_reason, first}, positives (per split), vocab_from (content hash, or null) and hashed (by
+      column: rows, about how many distinct values, and the share of them expected to collide).
 
     Raises:
       DataError: an input, an option or the vocabulary is wrong, too many lines are malformed, or none is
@@ -132,13 +135,13 @@ def _drawn_only(recipe: Recipe, valid: bool, test: bool) -> Recipe:
 
 
 def _prepare(task: _Task, directory: Path) -> None:
-    account, vocabularies = _count(task, directory)
-    sizes = iter(v.size for v in vocabularies)
+    account, encoders, hashed = _count(task, directory)
+    sizes = iter(encoder.size for encoder in encoders)
     schema = Schema(tuple(Field(n, k, 1 if k == "numeric" else next(sizes)) for n, k in task.recipe.fields))
     (directory / "vocab").mkdir()
-    for field, vocabulary in zip(schema.categorical, vocabularies, strict=True):
-        write_vocabulary(directory / "vocab" / f"{field.name}.txt", vocabulary)
-    account.check_same(_encode(task, directory, schema, vocabularies, account.rows))
+    for field, encoder in zip(schema.categorical, encoders, strict=True):
+        (directory / "vocab" / f"{field.name}.txt").write_bytes(encoder.to_bytes())
+    account.check_same(_encode(task, directory, schema, encoders, account.rows))
     task.check_unchanged()
     delimiters = {d for d in account.delimiters if d}
     inputs = [
@@ -151,17 +154,18 @@ def _prepare(task: _Task, directory: Path) -> None:
         "delimiter": delimiters.pop() if len(delimiters) == 1 else "mixed",
         **account.to_json(),
         "vocab_from": None if task.day is None else task.day.content_hash,
+        "hashed": hashed,
     }
     write_manifest(directory, schema, account.rows, about)
 
 
-def _count(task: _Task, directory: Path) -> tuple[Account, list[Vocabulary]]:
-    """First reading: how many rows each split has, and which values get an id."""
+def _count(task: _Task, directory: Path) -> tuple[Account, list[Encoder], dict[str, Any]]:
+    """First reading: how many rows each split has, which values get an id, how crowded hashed fields are."""
     account, recipe, day = task.account(), task.recipe, task.day
     with TemporaryDirectory(dir=directory, prefix="counting-") as runs:
         budget = Budget(task.memory_bytes // 4)
-        fields = [] if day else [name for name, kind in recipe.fields if kind == "categorical"]
-        counters = [Counter(Path(runs), budget) for _ in fields]
+        fields = () if day else recipe.encoded_fields
+        counters = [_counter(hashed, Path(runs), budget) for _, _, hashed in fields]
 
         def parse(block: Block) -> tuple[Block, Rows]:
             return block, parse_block(block, recipe, with_keys=day is None)
@@ -174,17 +178,37 @@ def _count(task: _Task, directory: Path) -> tuple[Account, list[Vocabulary]]:
         in_order(task.blocks("count"), parse, take, task.workers)
         account.check_some()
         if day:
-            return account, day.vocabularies
-        vocabularies = [Vocabulary(*c.kept(recipe.min_count)) for c in counters]
+            return account, day.encoders, {}
+        encoders = [
+            _encoder(hashed, counter, recipe.min_count)
+            for (_, _, hashed), counter in zip(fields, counters, strict=True)
+        ]
         if recipe.delimiter == " ":
-            _check_positions(vocabularies)
-        return account, vocabularies
+            _check_positions(encoders)
+        seen = {f[0]: c.estimate() for f, c in zip(fields, counters, strict=True) if isinstance(c, Distinct)}
+        return account, encoders, {name: describe(recipe.hashed_columns[name], n) for name, n in seen.items()}
 
 
-def _check_positions(vocabularies: Sequence[Vocabulary]) -> None:
+def _counter(hashed: Hashed | None, runs: Path, budget: Budget) -> Counter | Distinct | None:
+    """What counts a field's values; nothing does for quotients, whose column is counted already."""
+    if hashed is None:
+        return Counter(runs, budget)
+    return None if hashed.quotient else Distinct()
+
+
+def _encoder(hashed: Hashed | None, counter: Counter | Distinct | None, min_count: int) -> Encoder:
+    if hashed is not None:
+        return hashed
+    assert isinstance(counter, Counter)
+    return Vocabulary(*counter.kept(min_count))
+
+
+def _check_positions(encoders: Sequence[Encoder]) -> None:
     """Refuse libsvm rows whose indices are not always in the same order: a position would not be a field."""
     seen: dict[bytes, int] = {}
-    for position, vocabulary in enumerate(vocabularies, start=1):
+    for position, vocabulary in enumerate(encoders, start=1):
+        if not isinstance(vocabulary, Vocabulary):
+            continue  # hashed: it holds no values to compare
         for value in vocabulary.values:
             if value in seen:
                 raise DataError(
@@ -194,21 +218,23 @@ def _check_positions(vocabularies: Sequence[Vocabulary]) -> None:
         seen |= dict.fromkeys(vocabulary.values, position)
 
 
-def _add(counters: Sequence[Counter], rows: Rows, counted: np.ndarray) -> None:
+def _add(counters: Sequence[Counter | Distinct | None], rows: Rows, counted: np.ndarray) -> None:
     for counter, groups in zip(counters, rows.keys, strict=True):
+        if counter is None:
+            continue
         for width, at, keys in groups:
             counter.add(width, keys[counted[at]])
 
 
 def _encode(
-    task: _Task, directory: Path, schema: Schema, vocabularies: Sequence[Vocabulary], rows: Mapping[str, int]
+    task: _Task, directory: Path, schema: Schema, encoders: Sequence[Encoder], rows: Mapping[str, int]
 ) -> Account:
     """Second reading: write each row's ids, values and label at its place in its split."""
     account = task.account()
 
     def parse(block: Block) -> tuple[Block, Rows, np.ndarray]:
         parsed = parse_block(block, task.recipe)
-        return block, parsed, ids_of(parsed.keys, len(parsed.label), vocabularies)
+        return block, parsed, ids_of(parsed.keys, len(parsed.label), encoders)
 
     with _SplitFiles(directory, schema, rows) as files:
 

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 from deeplight_jax.data.prepared import open_prepared
 from deeplight_jax.data.recipes import Recipe
 from deeplight_jax.data.schema import Schema
-from deeplight_jax.data.vocabulary import Vocabulary, load_vocabulary, parse_vocabulary
+from deeplight_jax.data.vocabulary import Encoder, load_encoder, parse_encoder
 from deeplight_jax.errors import DataError
 
 
 class Day(NamedTuple):
-    """Vocabularies to encode a later day with, the recipe that made them, and their data set's hash."""
+    """Vocabularies (and hashes) to encode a later day with, their recipe and their data set's hash."""
 
     recipe: Recipe
-    vocabularies: list[Vocabulary]
+    encoders: list[Encoder]
     content_hash: str
 
 
@@ -33,6 +33,7 @@ def load_day(directory: Path, recipe: Recipe) -> Day:
     try:
         made_by = prepared.manifest["recipe"]
         options = {k: made_by[k] for k in ("numeric", "min_count", "vocab_scope")}
+        options["hash_buckets"] = tuple(made_by.get("hash_buckets", ()))
         name = made_by["name"]
     except (KeyError, TypeError) as error:
         raise DataError(
@@ -51,15 +52,15 @@ def load_day(directory: Path, recipe: Recipe) -> Day:
             f"{directory} was prepared by recipe {name} and does not fit {recipe.name}"
             f"{': fields ' + ', '.join(odd) if odd else ''}; name the data set that this recipe made"
         )
-    vocabularies = []
+    encoders = []
     for field in prepared.schema.categorical:
         path = directory / "vocab" / f"{field.name}.txt"
-        vocabularies.append(load_vocabulary(path, field.size))
+        encoders.append(load_encoder(path, field.size))
         if hashlib.sha256(path.read_bytes()).hexdigest() != prepared.manifest["sha256"].get(
             f"vocab/{path.name}"
         ):
             raise DataError(f"{path} is damaged (its SHA-256 differs from the manifest's); prepare it again")
-    return Day(recipe, vocabularies, prepared.content_hash)
+    return Day(recipe, encoders, prepared.content_hash)
 
 
 def carried_day(
@@ -81,6 +82,6 @@ def carried_day(
         raise DataError(
             f"the artifact's recipe {found.name} has other fields than its model; export it again"
         )
-    parsed = [parse_vocabulary(vocabularies[f.name], f.size, f"the artifact's vocabulary of {f.name}")
+    parsed = [parse_encoder(vocabularies[f.name], f.size, f"the artifact's vocabulary of {f.name}")
               for f in schema.categorical]  # fmt: skip
     return Day(found, parsed, content_hash)

@@ -4,7 +4,8 @@
     DIR/SPLIT.ids.npy       i32[row, categorical]
     DIR/SPLIT.values.npy    f32[row, numeric]
     DIR/SPLIT.label.npy     u8[row], 0 or 1
-    DIR/vocab/FIELD.txt     value TAB count, one line an id, starting at id 1 (id 0 is the unknown row)
+    DIR/vocab/FIELD.txt     value TAB count, one line an id, starting at id 1 (id 0 is the unknown row);
+                            of a hashed field one line that says how it is hashed
 
 A directory is written under a temporary name beside its final one and renamed when whole.
 """
@@ -23,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from deeplight_jax.data.hashing import parse_hashed
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import DataError
 
@@ -159,8 +161,15 @@ def open_prepared(directory: str | Path, *, verify: bool = True) -> Prepared:
 
 
 def read_vocabulary(directory: Path, field: str) -> list[str]:
-    """Values of a categorical field in id order, starting at id 1."""
-    text = (Path(directory) / "vocab" / f"{field}.txt").read_text(encoding="utf-8")
+    """Values of a categorical field in id order, starting at id 1.
+
+    Raises:
+      DataError: the field is hashed, so that its rows have no values.
+    """
+    data = (Path(directory) / "vocab" / f"{field}.txt").read_bytes()
+    if parse_hashed(data):
+        raise DataError(f"{directory}: field {field} is hashed and has no vocabulary")
+    text = data.decode("utf-8")
     return [line.rpartition("\t")[0] for line in text.split("\n")[:-1]]
 
 

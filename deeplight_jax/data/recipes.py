@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from deeplight_jax.data.hashing import QUOTIENT, Hashed, Spec, parse_spec
 from deeplight_jax.data.schema import Kind
-from deeplight_jax.errors import DataError
+from deeplight_jax.errors import DataError, did_you_mean
 
 Numeric = Literal["value", "floor", "bucket"]
 Delimiter = Literal["auto", "\t", ",", " "]
@@ -48,6 +49,8 @@ class Recipe:
       test_fraction: share of the rows drawn for the test split.
       valid_fraction: share of the remaining rows drawn for the validation split.
       split_seed: of these draws.
+      hash_buckets: "COLUMN=ROWS" or "COLUMN=ROWS:qr" for each categorical column that is hashed to table rows
+        instead of having a vocabulary (see `hashing`).
 
     Raises:
       DataError: an option is out of its range or names a column that is not there.
@@ -69,6 +72,7 @@ class Recipe:
     vocab_scope: VocabScope = "train"
     valid_fraction: float = 0.1
     split_seed: int = 0
+    hash_buckets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         def refuse(option: str, remedy: str) -> DataError:
@@ -103,6 +107,7 @@ class Recipe:
                 raise refuse(option, "it must be at least 0 and below 1")
         if not 0 <= self.split_seed < 2**63:
             raise refuse("split_seed", "it must be at least 0 and below 2^63")
+        self._check_hashed()
 
     @property
     def categorical_columns(self) -> tuple[str, ...]:
@@ -111,12 +116,50 @@ class Recipe:
         return tuple(c for c in self.columns if c not in others)
 
     @property
+    def encoded_columns(self) -> tuple[str, ...]:
+        """Columns whose values become ids: the bucketed numeric ones before the others."""
+        return (*(self.numeric_columns if self.numeric == "bucket" else ()), *self.categorical_columns)
+
+    @property
+    def hashed_columns(self) -> dict[str, Spec]:
+        """How the columns without a vocabulary are hashed."""
+        specs = map(parse_spec, self.hash_buckets)
+        return {spec.column: spec for spec in specs}
+
+    @property
+    def encoded_fields(self) -> tuple[tuple[str, int, Hashed | None], ...]:
+        """Name, index among `encoded_columns` and, if hashed, encoder of each categorical field, in order."""
+        found: list[tuple[str, int, Hashed | None]] = []
+        specs = self.hashed_columns
+        for at, name in enumerate(self.encoded_columns):
+            spec = specs.get(name)
+            found.append((name, at, spec and Hashed(spec.rows)))
+            if spec and spec.quotient:
+                found.append((name + QUOTIENT, at, Hashed(spec.rows, quotient=True)))
+        return tuple(found)
+
+    @property
     def fields(self) -> tuple[tuple[str, Kind], ...]:
-        """Name and kind of each field in the order of the schema: numeric columns before the others."""
-        kind: Kind = "categorical" if self.numeric == "bucket" else "numeric"
-        numeric: list[tuple[str, Kind]] = [(name, kind) for name in self.numeric_columns]
-        categorical: list[tuple[str, Kind]] = [(name, "categorical") for name in self.categorical_columns]
-        return (*numeric, *categorical)
+        """Name and kind of each field in the order of the schema: numeric ones before the others."""
+        numeric = () if self.numeric == "bucket" else self.numeric_columns
+        categorical = (name for name, _, _ in self.encoded_fields)
+        return (*((name, "numeric") for name in numeric), *((name, "categorical") for name in categorical))
+
+    def _check_hashed(self) -> None:
+        given = [parse_spec(text) for text in self.hash_buckets]
+        for spec in given:
+            if spec.column not in self.encoded_columns:
+                near = did_you_mean(spec.column, self.encoded_columns)
+                raise DataError(
+                    f"hash_buckets: {spec.column!r} is no categorical column of recipe {self.name}{near}"
+                )
+            if [s.column for s in given].count(spec.column) > 1:
+                raise DataError(f"hash_buckets: {spec.column} is hashed twice; write it once")
+            if spec.quotient and spec.column + QUOTIENT in self.columns:
+                raise DataError(
+                    f"hash_buckets: the quotients of {spec.column} need the name {spec.column + QUOTIENT}, "
+                    "which another column has; rename that"
+                )
 
     def to_json(self) -> dict[str, Any]:
         return {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(self).items()}

@@ -15,6 +15,8 @@ from deeplight_jax.errors import DataError
 Kind = Literal["numeric", "categorical"]
 UNKNOWN_ID = 0  # of every categorical field: values unseen, or seen too seldom, in the vocabulary's rows
 
+_MAX_ROWS = 2**31 - 1  # row numbers are i32
+
 
 class Batch(NamedTuple):
     """Rows on their way into a model.
@@ -50,7 +52,7 @@ class Schema:
 
     Raises:
       DataError: no field, a repeated name, a size that does not fit the kind, or a numeric field
-        behind a categorical one.
+        behind a categorical one, or more table rows than i32 counts.
     """
 
     fields: tuple[Field, ...]
@@ -64,6 +66,11 @@ class Schema:
         kinds = [f.kind for f in self.fields]
         if kinds != sorted(kinds, key=("numeric", "categorical").index):
             raise DataError("numeric fields must come before categorical ones")
+        if self.num_rows > _MAX_ROWS:
+            raise DataError(
+                f"the fields have {self.num_rows:,} table rows, the limit is {_MAX_ROWS:,}; "
+                "raise --min-count or hash the largest fields (--hash-buckets)"
+            )
         for f in self.fields:
             if f.size < 1 or (f.kind == "numeric" and f.size != 1):
                 raise DataError(f"field {f.name}: a {f.kind} field cannot have {f.size} table rows")

@@ -18,6 +18,7 @@ _OPTIONS: dict[str, type] = {
     "valid_fraction": float,
     "split_seed": int,
     "vocab_scope": str,
+    "hash_buckets": list,
 }
 _DEFAULTS = {"min_count": 1, "test_fraction": 0.1}
 _KEYS = {**_ROLES, **_OPTIONS}
@@ -30,7 +31,8 @@ def csv_recipe(columns: str | Path, raw: str | Path) -> Recipe:
       columns: a TOML file. `label = "click"`; `numeric = [...]` and `categorical = [...]` name columns of the
         header, all others are left unread; `split = "fold"` names a column that holds train, valid or test;
         `columns = [...]` names the columns of files without a header; `delimiter`, `min_count` (default 1),
-        `test_fraction` (0.1), `valid_fraction` (0.1), `split_seed` and `vocab_scope` as in `Recipe`.
+        `test_fraction` (0.1), `valid_fraction` (0.1), `split_seed`, `vocab_scope` and `hash_buckets` as
+        in `Recipe`.
       raw: the first raw file, whose header says how the columns follow each other.
 
     Raises:
@@ -47,6 +49,9 @@ def csv_recipe(columns: str | Path, raw: str | Path) -> Recipe:
             raise DataError(f"{path}: {raw} has no column {name!r}{did_you_mean(name, names)}")
         if used.count(name) > 1:
             raise DataError(f"{path}: column {name!r} is named twice; give it one role")
+    options = {key: given[key] for key in _OPTIONS if key in given}
+    if "hash_buckets" in options:
+        options["hash_buckets"] = tuple(options["hash_buckets"])
     return Recipe(
         name="csv",
         columns=tuple(names),
@@ -56,7 +61,7 @@ def csv_recipe(columns: str | Path, raw: str | Path) -> Recipe:
         split_column=given.get("split", ""),
         header="columns" not in given,
         scientific=True,
-        **{**_DEFAULTS, **{key: given[key] for key in _OPTIONS if key in given}},
+        **{**_DEFAULTS, **options},
     )
 
 
@@ -88,7 +93,8 @@ def _read(path: Path) -> dict[str, Any]:
         if _KEYS[key] is float and type(value) is int:
             given[key] = value = float(value)
         if type(value) is not _KEYS[key] or (isinstance(value, list) and not _all_text(value)):
-            kind = "a list of column names" if _KEYS[key] is list else f"a {_KEYS[key].__name__}"
+            listed = "column names" if key in _ROLES else "FIELD=ROWS"
+            kind = f"a list of {listed}" if _KEYS[key] is list else f"a {_KEYS[key].__name__}"
             raise DataError(f"{path}: {key} = {value!r} must be {kind}")
     if given.get("delimiter") == " ":
         raise DataError(f'{path}: delimiter = " " is libsvm\'s; use "," or "\\t", or recipe libsvm')

@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from deeplight_jax.data.hashing import parse_hashed
 from deeplight_jax.errors import DataError
 
 MAX_VALUE_BYTES = 256  # of one categorical value
@@ -238,13 +239,28 @@ class Vocabulary:
         table = self._tables.get(width)
         return np.zeros(len(keys), np.int32) if table is None else table(keys)
 
+    def to_bytes(self) -> bytes:
+        """`value TAB count` lines in id order, in UTF-8."""
+        return b"".join(b"%s\t%d\n" % pair for pair in zip(self.values, self.counts, strict=True))
 
-def ids_of(keys: Sequence[Sequence[Keys]], rows: int, vocabularies: Sequence[Vocabulary]) -> np.ndarray:
+
+class Encoder(Protocol):
+    """How one field's values become ids: a `Vocabulary`, or `Hashed`."""
+
+    @property
+    def size(self) -> int: ...
+
+    def ids(self, width: int, keys: np.ndarray) -> np.ndarray: ...
+
+    def to_bytes(self) -> bytes: ...
+
+
+def ids_of(keys: Sequence[Sequence[Keys]], rows: int, encoders: Sequence[Encoder]) -> np.ndarray:
     """Ids i32[row, categorical] of each field's keys."""
-    ids = np.empty((len(vocabularies), rows), np.int32)
-    for out, vocabulary, groups in zip(ids, vocabularies, keys, strict=True):
+    ids = np.empty((len(encoders), rows), np.int32)
+    for out, encoder, groups in zip(ids, encoders, keys, strict=True):
         for width, at, found in groups:
-            out[at] = vocabulary.ids(width, found)
+            out[at] = encoder.ids(width, found)
     return np.ascontiguousarray(ids.T)
 
 
@@ -288,14 +304,8 @@ def _sorted(keys: np.ndarray, ids: np.ndarray) -> Callable[[np.ndarray], np.ndar
     return look_up
 
 
-def write_vocabulary(path: Path, vocabulary: Vocabulary) -> None:
-    """Write `value TAB count` lines in id order, in UTF-8."""
-    pairs = zip(vocabulary.values, vocabulary.counts, strict=True)
-    path.write_bytes(b"".join(b"%s\t%d\n" % pair for pair in pairs))
-
-
-def load_vocabulary(path: Path, size: int) -> Vocabulary:
-    """Read what `write_vocabulary` wrote.
+def load_encoder(path: Path, size: int) -> Encoder:
+    """Read an encoder's file.
 
     Raises:
       DataError: the file cannot be read, a line has no count, a value repeats, or they do not make `size`
@@ -305,15 +315,18 @@ def load_vocabulary(path: Path, size: int) -> Vocabulary:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); prepare the data again") from error
-    return parse_vocabulary(data, size, f"{path}")
+    return parse_encoder(data, size, f"{path}")
 
 
-def parse_vocabulary(data: bytes, size: int, where: str) -> Vocabulary:
-    """The vocabulary of a file's bytes.
+def parse_encoder(data: bytes, size: int, where: str) -> Encoder:
+    """The encoder of a file's bytes.
 
     Raises:
-      DataError: as `load_vocabulary`; `where` names the file.
+      DataError: as `load_encoder`; `where` names the file.
     """
+    hashed = parse_hashed(data)
+    if hashed is not None and hashed.size == size:
+        return hashed
     pairs = [line.rpartition(b"\t") for line in data.split(b"\n")[:-1]]
     try:
         found = Vocabulary([value for value, _, _ in pairs], [int(number) for _, _, number in pairs])

@@ -77,6 +77,10 @@ def prepared_table(manifest: Mapping[str, Any]) -> Table:
     sizes = [field["size"] for field in manifest["schema"]]
     table.add_row("fields", f"{len(sizes)}")
     table.add_row("embedding rows", f"{sum(sizes):,}")
+    for column, hashed in manifest.get("hashed", {}).items():
+        rows = f"{hashed['rows']:,} rows" + (" twice" if hashed["fields"] == 2 else "")
+        about = f"about {hashed['distinct']:,} values, {hashed['sharing']:.2%} of them expected to collide"
+        table.add_row(f"{column} hashed", f"{rows}; {about}")
     _add_rejected(table, manifest.get("rejected", {"total": 0, "by_reason": {}, "first": []}))
     return table
 

@@ -113,7 +113,7 @@ def _parts(
 
     def parse(block: Block) -> tuple[Block, Rows, np.ndarray]:
         rows = parse_block(block, layouts[block.input])
-        return block, rows, ids_of(rows.keys, len(rows.label), day.vocabularies)
+        return block, rows, ids_of(rows.keys, len(rows.label), day.encoders)
 
     for block, rows, ids in parse_in_order(blocks, parse, workers):
         account.take(block, rows)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from deeplight_jax.data.recipes import AVAZU, CRITEO, Recipe
 from deeplight_jax.data.tabular import csv_recipe, libsvm_recipe
 from deeplight_jax.data.unlabelled import layout_of
 from deeplight_jax.errors import DataError
-from deeplight_jax.serving import export, scoring
+from deeplight_jax.serving import artifact, export, scoring
 from deeplight_jax.serving.artifact import Artifact
 from deeplight_jax.serving.compact import compact
 from deeplight_jax.serving.engine import build
@@ -35,10 +36,14 @@ BAD = ["", "1\t2\t3", "2" + "\t1" * 39, "\t".join(["1", *["x"] * 13, *["a"] * 26
 
 def engine_for(data):
     """A random model over prepared data, with what `export` would carry along."""
+    return build(artifact_for(data))
+
+
+def artifact_for(data):
     params = random_params("fm", data.schema, 0, {})
     about = {"data": {**identity(data), "recipe": data.manifest["recipe"]}}
     made = compact(config_of("fm").model, data.schema, params)
-    return build(Artifact(made, about, export._vocabularies(data)))
+    return Artifact(made, about, export._vocabularies(data))
 
 
 def scores_of(file):
@@ -138,6 +143,26 @@ def test_every_numeric_transform(tmp_path, numeric):
     train = prepare(recipe, [day1], tmp_path / "data")
     scored = same_as_prepared(engine_for(train), recipe, day2, train, tmp_path)
     assert len(set(scored["score"].tolist())) > 3
+
+
+@pytest.mark.parametrize(("numeric", "hashed"), [("value", ("c=5:qr",)), ("bucket", ("n=9", "c=40"))])
+def test_hashed_fields_through_a_file_and_without_labels(tmp_path, numeric, hashed):
+    """Values never seen before get the rows they would have had; an empty one stays apart."""
+    recipe = Recipe("small", ("label", "n", "c"), "label", ("n",), 1, 0.1, numeric=numeric)
+    day1 = write(tmp_path / "day1.txt", [f"{i % 2}\t{i % 50}\tv{i % 3}" for i in range(100)])
+    later = [f"{i % 2}\t{i}\tv{i % 7}" for i in range(120)] + ["1\t\t", "0\t3\ta value of many bytes"]
+    day2 = write(tmp_path / "day2.txt", later)
+    train = prepare(replace(recipe, hash_buckets=hashed), [day1], tmp_path / "data")
+    artifact.save(tmp_path / "m.safetensors", artifact_for(train))
+    engine = dl.serving.load(tmp_path / "m.safetensors")
+    wanted = same_as_prepared(engine, recipe, day2, train, tmp_path)["score"]
+    ids = open_prepared(tmp_path / "day2.txt-later").split("test").ids
+    assert (ids[120] == 0).all()
+    assert (ids[:120] > 0).all()
+    score_raw(engine, [write(tmp_path / "bare.txt", [r[2:] for r in later])], tmp_path / "bare.parquet")
+    bare = scores_of(tmp_path / "bare.parquet")
+    assert bare["score"].tobytes() == wanted.tobytes()
+    assert bare["label"].mask.all()
 
 
 def avazu_line(i):
