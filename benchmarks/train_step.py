@@ -1,7 +1,7 @@
 """One training step of DeepFwFM in rows a second: ours and other programs in turn, in one run.
 
     taskset -c 0,1 .venv/bin/python benchmarks/train_step.py             # the paper's Criteo shape
-    taskset -c 0,1 .venv/bin/python benchmarks/train_step.py --growth    # ours over the sizes
+    taskset -c 0,1 .venv/bin/python benchmarks/train_step.py --growth    # ours over the sizes, and predicted
 
 A block of steps of each program after the other, so that a drifting machine drifts for all; medians of the
 blocks. A block is as long as the interval between pruning events, so "pruned" has one event in each. The
@@ -15,11 +15,14 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import jax
 import numpy as np
+from cost_model import Machine, Shape, cost, measure_machine
+from growth_figure import Measured, draw
 from train_rivals import RIVALS, Step, make_rival
 
 from deeplight_jax.config import Config, default_config, override
@@ -42,6 +45,8 @@ OURS: dict[str, dict[str, Any]] = {
     "ours, pruned: D90-R90-F40": PRUNED,
     "ours, threefry dropout": {"model.dropout_bits": "threefry"},
 }
+
+_LARGEST_DENSE = 10**7  # table rows: 1.6 GB of weights, moments and gradient a program
 
 
 def schema_of(rows: int, numeric: int, categorical: int) -> Schema:
@@ -110,7 +115,7 @@ def rivals(names: Sequence[str], config: Config, schema: Schema) -> dict[str, St
 def compare(options: argparse.Namespace) -> None:
     schema = schema_of(options.table_rows, 13, 26)
     config, batches = config_of(options, {}), batches_of(schema, options.batch)
-    names = [n for n in (*OURS, *RIVALS) if not options.only or any(part in n for part in options.only)]
+    names = [n for n in (*OURS, *RIVALS) if _chosen(n, options)]
     steps = {n: our_step(config_of(options, OURS[n]), schema, options.batch) for n in names if n in OURS}
     steps |= rivals([n for n in names if n in RIVALS], config, schema)
     found = measure(steps, batches, config.sparsity.interval_steps, options.rounds)
@@ -122,21 +127,58 @@ def compare(options: argparse.Namespace) -> None:
 
 
 def growth(options: argparse.Namespace) -> None:
-    """Ours, one size at a time away from the paper's shape."""
-    shapes = [(ROWS, 2048, 10, 26), (50_000, 2048, 10, 26), (300_000, 2048, 10, 26), (ROWS, 512, 10, 26)]
-    shapes += [(ROWS, 8192, 10, 26), (ROWS, 2048, 5, 26), (ROWS, 2048, 20, 26), (ROWS, 2048, 10, 13)]
-    names = [name for name in OURS if "threefry" not in name]
-    print(f"| table rows | batch | k | fields | {' | '.join(f'{n}, ms' for n in names)} |")
-    print("|---|---|---|---|" + "---|" * len(names))
-    for rows, batch, k, categorical in shapes:
-        schema = schema_of(rows, 13, categorical)
-        steps = {
-            name: our_step(config_of(options, {**OURS[name], "model.embedding_dim": k}), schema, batch)
-            for name in names
-        }
-        found = measure(steps, batches_of(schema, batch), 10, options.rounds)
-        times = " | ".join(f"{1e3 * found[name]:.1f}" for name in names)
-        print(f"| {rows:,} | {batch:,} | {k} | {13 + categorical} | {times} |", flush=True)
+    """Ours, one size at a time away from the paper's shape, beside what the cost model predicts."""
+    first = Shape(options.table_rows, options.batch, 10, 13, 26)
+    machine = measure_machine(first)
+    print(f"{machine.bytes_s / 1e9:.1f} GB/s, {machine.operations_s / 1e9:.0f} GFLOP/s, "
+          f"{1e9 * machine.row_s:.0f} ns a row added; {_threads()} threads\n")  # fmt: skip
+    names = [n for n in OURS if "threefry" not in n and _chosen(n, options)]
+    heads = [f"{n}, ms | predicted" for n in names]
+    print(f"| table rows | batch | k | fields | {' | '.join(heads)} |")
+    print("|---" * (4 + 2 * len(names)) + "|")
+    found: list[Measured] = []
+    for axis, shape in _shapes(first, options.largest):
+        found.append(_grown(axis, shape, names, machine, options))
+        seconds, predicted = found[-1].seconds, found[-1].predicted
+        cells = " | ".join(
+            f"{1e3 * seconds[n]:.1f} | {1e3 * predicted[n]:.0f}" if n in seconds else "- | -" for n in names
+        )
+        print(f"| {shape.rows:,} | {shape.batch:,} | {shape.dim} | {shape.fields} | {cells} |", flush=True)
+    if options.figure:
+        draw(found, options.figure)
+
+
+def _shapes(first: Shape, largest: float) -> list[tuple[str, Shape]]:
+    """The paper's shape, then others with the name of the size in which they differ."""
+    shapes = [("", first)]
+    shapes += [("rows", first._replace(rows=n)) for n in (10**5, 10**6, 10**7, 10**8) if n <= largest]
+    shapes += [("batch", first._replace(batch=n)) for n in (512, 8192)]
+    shapes += [("dim", first._replace(dim=n)) for n in (5, 20)]
+    return [*shapes, ("fields", first._replace(categorical=13))]
+
+
+def _grown(
+    axis: str, shape: Shape, names: Sequence[str], machine: Machine, options: argparse.Namespace
+) -> Measured:
+    schema = schema_of(shape.rows, shape.numeric, shape.categorical)
+    changes = {"model.embedding_dim": shape.dim, "data.batch_size": shape.batch}
+    here = [n for n in names if _row_sparse(n) or shape.rows <= _LARGEST_DENSE]
+    configs = {name: config_of(options, {**OURS[name], **changes}) for name in here}
+    steps = {name: our_step(config, schema, shape.batch) for name, config in configs.items()}
+    seconds = measure(steps, batches_of(schema, shape.batch), 10, options.rounds)
+    predicted = {
+        n: cost(shape, machine, row_sparse=_row_sparse(n), pruned="sparsity.embedding" in OURS[n]).total_s
+        for n in here
+    }
+    return Measured(axis, shape, seconds, predicted)
+
+
+def _row_sparse(name: str) -> bool:
+    return OURS[name].get("optim.embedding", "adam") != "adam"
+
+
+def _chosen(name: str, options: argparse.Namespace) -> bool:
+    return not options.only or any(part in name for part in options.only)
 
 
 def _threads() -> int:
@@ -156,6 +198,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", help="programs whose names hold one of these words")
     parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--largest", type=float, default=1e7, help="growth: table rows of the largest table")
+    parser.add_argument("--figure", type=Path, metavar="FILE.png", help="growth: draw it")
     options = parser.parse_args()
     (growth if options.growth else compare)(options)
 
