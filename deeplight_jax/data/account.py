@@ -9,7 +9,7 @@ import numpy as np
 
 from deeplight_jax.data.cells import REASONS, SHOWN, Reject, Rows
 from deeplight_jax.data.hashing import GOLDEN, mix64
-from deeplight_jax.data.rawlines import Block
+from deeplight_jax.data.rawlines import Block, printable
 from deeplight_jax.data.recipes import SPLITS, TEST, TRAIN, VALID, Recipe
 from deeplight_jax.errors import DataError
 
@@ -111,7 +111,9 @@ class Account:
 
     def _describe(self) -> str:
         counts = ", ".join(f"{r} {n}" for r, n in zip(REASONS, self._rejected.tolist(), strict=True) if n)
-        first = "; ".join(f"{r.file} line {r.line}: {r.reason}: {r.text!r}" for r in self._first[:3])
+        first = "; ".join(
+            f"{r.file} line {r.line}: {r.reason}: '{printable(r.text)}'" for r in self._first[:3]
+        )
         return f"{int(self._rejected.sum())} rejected ({counts}), the first: {first}"
 
 

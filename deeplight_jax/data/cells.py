@@ -327,7 +327,7 @@ def _first_rejects(block: Block, data: bytes, code: np.ndarray) -> list[Reject]:
     lines = data.split(b"\n", at[-1] + 1)
 
     def reject(i: int) -> Reject:
-        text = printable(lines[i][:800].decode("utf-8", "backslashreplace"))
+        text = printable(lines[i][:800].decode("utf-8", "backslashreplace"), limit=200)
         return Reject(block.file, block.first_line + i, REASONS[code[i] - 1], text)
 
     return [reject(i) for i in at]

@@ -295,14 +295,14 @@ def _write_at(file: int, array: np.ndarray, at: int) -> None:
 
 
 def parse_bytes(text: str) -> int:
-    """Bytes that a size such as "4GB", "500MB" or "1.5 GiB" stands for.
+    """Bytes that a size such as "4GB", "500MB", "1.5 GiB" or "1e7" stands for.
 
     Raises:
       DataError: `text` is no such size.
     """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?) *([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
     if found is None:
-        raise DataError(f"memory limit {text!r} is no size; write it as 4GB or 500MB")
+        raise DataError(f"{text!r} is no size; write it as 4GB or 500MB")
     number, unit, binary = found.groups()
     power = " KMGT".index(unit.upper() or " ")
     return int(float(number) * (1024 if binary else 1000) ** power)

@@ -12,12 +12,16 @@ A directory is written under a temporary name beside its final one and renamed w
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
+import time
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,7 @@ from deeplight_jax.errors import DataError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_CLAIM_S = 1.0  # a directory is locked within so long after it was made
 
 
 @dataclass(frozen=True)
@@ -74,23 +79,45 @@ class Prepared:
 def staging(directory: Path) -> Iterator[Path]:
     """A temporary sibling of `directory`, renamed to it on success and removed on any failure.
 
+    What a killed program left there is removed first. Each holds a lock on its own sibling, which the kernel
+    drops when it ends, however it ends; where a file system knows no locks, nothing is removed.
+
     Raises:
       DataError: `directory` exists already and is not empty, or its parent cannot be written.
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise DataError(f"{directory} exists and is not empty; name another --out or remove it first")
-    temporary = directory.with_name(f".{directory.name}.tmp-{os.getpid()}")
+    _remove_abandoned(directory)
+    temporary = directory.with_name(f".{directory.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         temporary.mkdir(parents=True)
+        lock = os.open(temporary, os.O_RDONLY)
     except OSError as error:
         raise DataError(f"cannot write beside {directory}: {error.strerror}") from error
     try:
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield temporary
         if directory.exists():
             directory.rmdir()
         temporary.rename(directory)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Drop the temporary siblings whose programs have ended."""
+    for sibling in directory.parent.glob(f".{glob.escape(directory.name)}.tmp-*"):
+        with suppress(OSError):
+            lock = os.open(sibling, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                young = time.time() - os.fstat(lock).st_mtime < _CLAIM_S
+                if not young:  # else it may have been made just now, and not yet be locked
+                    shutil.rmtree(sibling)
+            finally:
+                os.close(lock)
 
 
 def create_split(directory: Path, name: str, schema: Schema, rows: int) -> Split:

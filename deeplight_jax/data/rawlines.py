@@ -20,6 +20,17 @@ BLOCK_BYTES = 4 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 _DELIMITERS = (b"\t", b",")
+_NO_ROWS = {  # what a file of another kind begins with
+    b"PK\x03\x04": "a zip archive; unpack it and name the files in it",
+    b"7z\xbc\xaf'\x1c": "a 7z archive; unpack it and name the files in it",
+    b"Rar!\x1a\x07": "a rar archive; unpack it and name the files in it",
+    b"\xfd7zXZ\x00": "compressed by xz; unpack it, or compress it by gzip or zstd",
+    b"BZh": "compressed by bzip2; unpack it, or compress it by gzip or zstd",
+    b"\x1f\x8b": "compressed by gzip; name it .gz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; name it .zst",
+    b"PAR1": "a Parquet file; write its rows as tab- or comma-separated lines",
+}
+_TAR = 257, b"ustar"
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ def read_blocks(
             line, delimiter = 1, b""
             for data in _whole_lines(_decompressed(path, file)):
                 if line == 1:
+                    _check_text(path, data)
                     data = data.removeprefix(_BOM)
                     delimiter = find_delimiter(data, recipe)
                     data, line = _skip_header(path, data, delimiter, recipe)
@@ -130,7 +142,9 @@ def head(path: Path) -> bytes:
     """
     (found,) = check_inputs([path])
     with _reading(found.path), path.open("rb") as file:
-        return next(_whole_lines(_decompressed(path, file)), b"").removeprefix(_BOM)
+        data = next(_whole_lines(_decompressed(path, file)), b"")
+        _check_text(path, data)
+        return data.removeprefix(_BOM)
 
 
 def find_delimiter(data: bytes, recipe: Recipe) -> bytes:
@@ -179,9 +193,24 @@ def header_names(line: str, delimiter: str, quote: bool) -> list[str]:
     return [name.strip() for name in next(csv.reader([line], delimiter=delimiter, quoting=quoting), [""])]
 
 
-def printable(text: str, limit: int = 200) -> str:
-    """The first `limit` characters of `text`, those that do not print as backslash escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+def printable(text: str, limit: int = 80) -> str:
+    """The beginning of `text` in `limit` characters, those that do not print as backslash escapes."""
+    shown = ""
+    for c in text:
+        shown += c if c.isprintable() else c.encode("unicode_escape").decode()
+        if len(shown) > limit:
+            return shown[: limit - 3] + "..."
+    return shown
+
+
+def _check_text(path: Path, data: bytes) -> None:
+    """Refuse archives, of which nothing is ever unpacked, and other files that hold no lines of text."""
+    for magic, kind in _NO_ROWS.items():
+        if data.startswith(magic):
+            raise DataError(f"{path} is {kind}")
+    at, magic = _TAR
+    if data[at : at + len(magic)] == magic:
+        raise DataError(f"{path} is a tar archive; unpack it and name the files in it")
 
 
 def _whole_lines(file: BinaryIO) -> Iterator[bytes]:

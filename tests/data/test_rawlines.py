@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import os
+import re
+import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +19,7 @@ from backports import zstd
 
 from deeplight_jax.data import encode, rawlines
 from deeplight_jax.data.encode import parse_bytes, prepare
+from deeplight_jax.data.rawlines import printable
 from deeplight_jax.data.recipes import AVAZU, CRITEO, Recipe
 from deeplight_jax.errors import DataError
 
@@ -102,7 +109,7 @@ def test_a_line_without_end_stays_bounded(tmp_path, monkeypatch):
     assert longest < 4 * rawlines.MAX_LINE_BYTES
     found = prepare(SMALL, [tmp_path / "rows"], tmp_path / "out").manifest
     assert (found["accepted"], found["rejected"]["by_reason"]) == (2, {"line_too_long": 1})
-    assert found["rejected"]["first"][0]["text"] == "9" * 200
+    assert found["rejected"]["first"][0]["text"] == "9" * 197 + "..."
 
 
 def test_avazu_files_need_their_header(tmp_path):
@@ -202,7 +209,7 @@ def test_progress_runs_through_both_stages(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("7", 7), ("2k", 2000)]
+    ("text", "size"), [("4GB", 4 * 10**9), ("1.5 GiB", 3 * 2**29), ("7", 7), ("2k", 2000), ("10e6", 10**7)]
 )
 def test_sizes(text, size):
     assert parse_bytes(text) == size
@@ -239,3 +246,45 @@ def test_the_real_criteo_rows_are_all_accepted(tmp_path):
     assert sum(made.manifest["positives"].values()) == 15_776
     assert 10_000 < sum(f.size - 1 for f in made.schema.categorical) < 16_000
     assert len(made.schema.fields) == 39
+
+
+def packed(name, rows):
+    """A file of rows in archives, one of whose members would leave the folder, and in other formats."""
+    out = io.BytesIO()
+    if name.endswith("zip"):
+        with zipfile.ZipFile(out, "w") as archive:
+            archive.writestr("../../outside.txt", rows)
+    elif ".tar" in name:
+        with tarfile.open(fileobj=out, mode="w:gz" if name.endswith("gz") else "w") as archive:
+            member = tarfile.TarInfo("../../outside.txt")
+            member.size = len(rows)
+            archive.addfile(member, io.BytesIO(rows))
+    else:
+        out.write({"bz2": bz2, "xz": lzma, "csv": gzip}[name.rpartition(".")[2]].compress(rows))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("rows.zip", "a zip archive; unpack it"),
+        ("rows.tar", "a tar archive; unpack it"),
+        ("rows.tar.gz", "a tar archive; unpack it"),
+        ("rows.xz", "compressed by xz; unpack it"),
+        ("rows.bz2", "compressed by bzip2; unpack it"),
+        ("rows.csv", "compressed by gzip; name it .gz"),
+    ],
+)
+def test_archives_are_refused_and_never_unpacked(name, told, tmp_path):
+    (tmp_path / name).write_bytes(packed(name, b"\n".join(lines_of(100))))
+    with pytest.raises(DataError, match=rf"{re.escape(name)} is {told}"):
+        prepare(SMALL, [tmp_path / name], tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_what_does_not_print_is_shown_in_few_characters():
+    assert printable("plain\tté") == "plain\\tté"
+    for text in ("\0" * 999, "a" * 999, "é" * 999, "\U0010ffff" * 999):
+        assert len(printable(text)) == 80
+        assert printable(text).endswith("...")
+        assert printable(text).isprintable()

@@ -90,4 +90,7 @@ def test_killed_at_random_moments(command, deeplight, run, tmp_path, long, figur
         said, _ = process.communicate(timeout=200)
         assert process.returncode == 0, said
         assert read(out) == expected
+        assert command != "prepare" or [p.name for p in out.parent.iterdir()] == [
+            name
+        ]  # what was left is gone
     figure(f"kill -9 of {command}", kills=kills, already_whole=whole, reruns_equal=kills)
