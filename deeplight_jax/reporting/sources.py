@@ -111,7 +111,7 @@ def _read(path: str, name: str, latencies: Mapping[str, float]) -> Record:
     if _is_member(directory):
         name = f"{argument_of(config)} {directory.name[:8]}"
     latency = latencies.get(f"{config_hash(config)}@{step}", latencies.get(directory.name))
-    return Record(name, path, config, data, result, _history(directory / "metrics.jsonl"), latency)
+    return Record(name, path, config, data, result, _history(directory), latency)
 
 
 def _is_member(directory: Path) -> bool:
@@ -119,20 +119,9 @@ def _is_member(directory: Path) -> bool:
     return directory.parent.name == "members" and (directory.parents[1] / "sweep.json").is_file()
 
 
-def _history(file: Path) -> list[dict[str, Any]]:
-    """Rows of a file that may still be written to: a broken last line is left out."""
-    rows = []
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    for number, line in enumerate(lines):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            if number == len(lines) - 1:
-                break
-            raise ReportError(f"{file}, line {number + 1} is damaged ({error})") from error
-        if isinstance(row, dict) and "step" in row:
-            rows.append(row)
-    return rows
+def _history(directory: Path) -> list[dict[str, Any]]:
+    """Rows of metrics.jsonl; none of a run that has just begun."""
+    return run.load_metrics(directory) if (directory / "metrics.jsonl").is_file() else []
 
 
 def _short(paths: Sequence[str]) -> list[str]:

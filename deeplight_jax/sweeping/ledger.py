@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deeplight_jax.errors import RunError
+from deeplight_jax.training.digests import read_sealed
 from deeplight_jax.training.lock import is_alive, this_process
 
 FORMAT = 1
@@ -83,7 +84,7 @@ def read_part(directory: Path, name: str, part: str) -> dict[str, Any] | None:
     """A member's result.json, failure.json, engine.json or test.json; None if it has none."""
     path = place(directory, name) / f"{part}.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_sealed(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

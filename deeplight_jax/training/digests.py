@@ -1,15 +1,17 @@
-"""Digests of checkpoints' files, and which steps are whole; knows neither JAX nor Orbax."""
+"""Digests of a run's files and its checkpoints', and which steps are whole; knows neither JAX nor Orbax."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from deeplight_jax.errors import RunError
 
 _DIGESTS, MASKS_FILE = ".sha256.json", "masks.safetensors"
+SEALS = "sha256.json"
 
 
 def saved_steps(directory: Path) -> list[int]:
@@ -48,6 +50,48 @@ def write_atomically(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def seal(directory: Path, files: Mapping[str, str]) -> None:
+    """Note the digests of a run's files, beside those noted before: of texts that are about to be written.
+
+    Raises:
+      OSError: the disk refuses it.
+    """
+    found = _seals(directory) | {
+        name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()
+    }
+    write_atomically(directory / SEALS, json.dumps(found, indent=1) + "\n")
+
+
+def read_sealed(path: Path) -> str:
+    """A run's file, compared with its digest; one without is of a run from before there were digests.
+
+    Raises:
+      RunError: it is damaged.
+      OSError: it cannot be read.
+    """
+    content, expected = path.read_bytes(), _seals(path.parent).get(path.name)
+    if expected is not None and hashlib.sha256(content).hexdigest() != expected:
+        raise RunError(f"{path} is damaged (its SHA-256 differs from the one in {SEALS}); "
+                       f"if you changed it yourself, delete {path.parent / SEALS}")  # fmt: skip
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged ({error})") from error
+
+
+def _seals(directory: Path) -> dict[str, str]:
+    path = directory / SEALS
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); delete it to do without") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} is damaged; delete it to do without")
+    return found
 
 
 def digest_file(directory: Path, step: int) -> Path:

@@ -14,7 +14,7 @@ from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.evaluation.comparing import compare_components
 from deeplight_jax.sparsity.maskbits import read_by_path
-from deeplight_jax.training.digests import MASKS_FILE, saved_steps, verify
+from deeplight_jax.training.digests import MASKS_FILE, read_sealed, saved_steps, verify
 
 PRUNABLE = "prunable"
 """What a checkpoint says about its masks: `{path: [component code, shape]}` of every prunable parameter."""
@@ -70,4 +70,4 @@ def _shapes(masks: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str
 
 
 def _json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return json.loads(read_sealed(file))

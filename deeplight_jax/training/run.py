@@ -7,6 +7,7 @@ RUN/metrics.jsonl    a line each report of the training loss and each evaluation
 RUN/tensorboard/     the same as events
 RUN/result.json      written once, at the end
 RUN/lock             see `lock`; held while a program trains here
+RUN/sha256.json      digests of config.json, data.json and, once there is a result, of it and metrics.jsonl
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
-from deeplight_jax.training.digests import write_atomically
+from deeplight_jax.training.digests import read_sealed, seal, write_atomically
 from deeplight_jax.training.lock import owned as owned
 from deeplight_jax.training.plan import Plan, make_plan
 
@@ -43,8 +44,10 @@ def start(workdir: Path, config: Config, data: Prepared) -> None:
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        write_atomically(workdir / "data.json", json.dumps(identity(data), indent=1) + "\n")
-        write_atomically(workdir / "config.json", to_json(config))
+        texts = {"data.json": json.dumps(identity(data), indent=1) + "\n", "config.json": to_json(config)}
+        seal(workdir, texts)
+        for name, text in texts.items():  # the config last: with it the run is there
+            write_atomically(workdir / name, text)
     except OSError as error:
         raise RunError(f"cannot write to {workdir} ({error.strerror}); name another --workdir") from error
 
@@ -88,7 +91,7 @@ def load_config_of(workdir: Path) -> Config:
       RunError: no run is there, or its config is damaged.
     """
     try:
-        return from_json(_read(workdir / "config.json"))
+        return from_json(_read_sealed(workdir / "config.json"))
     except ConfigError as error:
         raise RunError(f"{workdir / 'config.json'}: {error}") from error
 
@@ -119,7 +122,10 @@ def load_result(workdir: Path) -> dict[str, Any] | None:
 
 
 def write_result(workdir: Path, result: Mapping[str, Any]) -> None:
-    write_atomically(workdir / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    """Write the result, which ends a run: its metrics do not change any more."""
+    text = json.dumps(result, indent=1, allow_nan=False) + "\n"
+    seal(workdir, {"metrics.jsonl": _read(workdir / "metrics.jsonl"), "result.json": text})
+    write_atomically(workdir / "result.json", text)
 
 
 def versions() -> dict[str, str]:
@@ -138,10 +144,11 @@ def load_metrics(workdir: Path) -> list[dict[str, Any]]:
     """Lines of metrics.jsonl, first step first; a half-written last line is left out.
 
     Raises:
-      RunError: no run is there.
+      RunError: no run is there, or the file is damaged.
     """
-    lines = _read(workdir / "metrics.jsonl").splitlines()
-    return [json.loads(line) for line in lines if _step_of(line) < float("inf")]
+    path = workdir / "metrics.jsonl"
+    finished = (workdir / "result.json").exists()  # until then it grows
+    return [json.loads(line) for line in _whole_lines(path, _read_sealed(path) if finished else _read(path))]
 
 
 def rewind_metrics(workdir: Path, step: int, *, evaluated: bool = True) -> None:
@@ -153,30 +160,40 @@ def rewind_metrics(workdir: Path, step: int, *, evaluated: bool = True) -> None:
     if not path.exists():
         return
     last = step if evaluated else step - 1
-    kept = [
-        line
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if _step_of(line) <= (last if "split" in line else step)
-    ]
+    lines = _whole_lines(path, _read(path))
+    kept = [line for line in lines if json.loads(line)["step"] <= (last if "split" in line else step)]
     write_atomically(path, "".join(f"{line}\n" for line in kept))
 
 
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+def _whole_lines(path: Path, text: str) -> list[str]:
+    """Lines with a step, but for one that a kill has cut short, which is the last."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            float(json.loads(line)["step"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise RunError(f"{path}, line {number} is damaged ({error}); take it out to go on") from error
+    return lines[:-1]
 
 
 def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise RunError(f"{path} is damaged ({error})") from error
+    except OSError as error:
+        raise RunError(f"{path.parent} holds no run: cannot read {path.name} ({error})") from error
+
+
+def _read_sealed(path: Path) -> str:
+    try:
+        return read_sealed(path)
+    except OSError as error:
         raise RunError(f"{path.parent} holds no run: cannot read {path.name} ({error})") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    text = _read(path)
+    text = _read_sealed(path)
     try:
         return json.loads(text)
     except ValueError as error:

@@ -8,6 +8,7 @@ import optax
 import pytest
 from comparing import final_state
 
+from deeplight_jax.config import to_json
 from deeplight_jax.data.prepared import open_prepared
 from deeplight_jax.errors import DeeplightError
 from deeplight_jax.serving.engine import load
@@ -16,6 +17,7 @@ from deeplight_jax.sparsity.maskfile import read_masks, write_masks
 from deeplight_jax.training import checkpoint
 from deeplight_jax.training.inspect import load_masks
 from deeplight_jax.training.loop import train
+from deeplight_jax.training.run import load_config_of, load_data_of, load_metrics, load_result
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,17 @@ def of_checkpoints_masks(folder, run, config, world):
     return lambda: leaves(checkpoint.restore_masks(folder / "checkpoints", step))
 
 
+def of_run(folder, run, config, world):
+    """Everything that a finished run says in JSON: its config, data, metrics and result."""
+    shutil.copytree(run, folder, dirs_exist_ok=True)
+
+    def read():
+        told = load_data_of(folder), load_metrics(folder), load_result(folder)
+        return [to_json(load_config_of(folder)), *map(repr, told)]
+
+    return read
+
+
 def of_masks(folder, run, config, world):
     write_masks(folder / "masks.safetensors", load_masks(run).masks, {"said": [1, 2.5, "three"]})
 
@@ -88,6 +101,7 @@ def _nodes(tree):
 
 
 KINDS = {
+    "run's config, data, metrics, result": (of_run, "*.json*"),
     "manifest": (of_data, "manifest.json"),
     "arrays": (of_data, "*.*.npy"),
     "checkpoint": (of_checkpoint, "checkpoints/NEWEST/**/*"),
