@@ -29,7 +29,7 @@ from deeplight_jax.training.digests import (
     write_atomically,
 )
 from deeplight_jax.training.masks_alone import PRUNABLE
-from deeplight_jax.training.state import TrainState, after_churn, before_churn
+from deeplight_jax.training.state import TrainState
 
 
 def save(directory: Path, state: TrainState, about: Mapping[str, Any], labels: Labels = None) -> None:
@@ -80,11 +80,7 @@ def restore(directory: Path, step: int, like: TrainState) -> tuple[TrainState, d
     try:
         return _read_state(target, like)
     except (ValueError, KeyError, OSError) as error:
-        try:
-            state, about = _read_state(target, before_churn(like))
-        except (ValueError, KeyError, OSError):
-            raise RunError(f"{target} does not fit this run's model ({error})") from error
-        return after_churn(state, like), about
+        raise RunError(f"{target} does not fit this run's model ({error})") from error
 
 
 def restore_masks(directory: Path, step: int) -> Masks | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -66,24 +66,3 @@ def init_state(
 def abstract_state(model: nn.Module, schema: Schema, optimizer: optax.GradientTransformation) -> TrainState:
     """Shapes of a state, to restore a checkpoint into, without any memory."""
     return jax.eval_shape(lambda: init_state(model, schema, optimizer, 0))
-
-
-def before_churn(state: TrainState) -> TrainState:
-    """The state as runs from before there was churn saved theirs."""
-    *others, project = state.opt_state
-    masks, targets, damping, damping_steps, *_ = project
-    return state.replace(opt_state=(*others, _Projection(masks, targets, damping, damping_steps)))
-
-
-def after_churn(state: TrainState, like: TrainState) -> TrainState:
-    """The inverse of `before_churn`, with nothing counted yet; `like` as `abstract_state` gives it."""
-    *others, older = state.opt_state
-    new = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like.opt_state[-1])
-    return state.replace(opt_state=(*others, new._replace(**older._asdict())))
-
-
-class _Projection(NamedTuple):
-    masks: Masks
-    targets: dict[str, jax.Array]
-    damping: jax.Array
-    damping_steps: jax.Array

@@ -8,11 +8,9 @@ import pytest
 
 from deeplight_jax.config import from_json, override, to_json
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.training import checkpoint
 from deeplight_jax.training.inspect import load_masks, load_run
 from deeplight_jax.training.loop import train
 from deeplight_jax.training.plan import make_plan
-from deeplight_jax.training.state import before_churn
 
 
 def rate(keep):
@@ -65,30 +63,6 @@ def test_rigl_resumes_bit_for_bit(config, tmp_path):
     calm, stopped = (load_run(tmp_path / name) for name in ("calm", "stopped"))
     jax.tree.map(np.testing.assert_array_equal, calm.params, stopped.params)
     assert rate(np.asarray(calm.masks["embedding"]["table"])) == pytest.approx(0.4, abs=0.01)
-
-
-def test_checkpoints_from_before_churn_are_read(config, tmp_path, monkeypatch):
-    config = override(config, {"train.epochs": 2})
-    train(config, tmp_path / "new")
-
-    def save(directory, state, about, labels):
-        older = before_churn(state)
-        assert not hasattr(older.opt_state[-1], "churn")
-        kept(directory, older, about, labels)
-
-    kept = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", save)
-
-    def stop(what, done, total):
-        if what == "training" and done == 30:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "old", progress=stop)
-    monkeypatch.setattr(checkpoint, "save", kept)
-    train(config, tmp_path / "old")
-    new, old = (load_run(tmp_path / name) for name in ("new", "old"))
-    jax.tree.map(np.testing.assert_array_equal, new.params, old.params)
 
 
 def test_configs_from_before_other_ways_and_mistakes(config):
