@@ -1,0 +1,1 @@
+"""Raw rows to vocabularies, arrays and seekable batches; never imports JAX."""

@@ -1,0 +1,1 @@
+"""Schedules, criteria, exact thresholds, masks and the optax transform; knows no Flax."""

@@ -1,0 +1,1 @@
+"""A run: its plan, state, step, loop, checkpoints and result."""

@@ -1,26 +1,64 @@
-"""The Python of the documentation's pages runs, and does what the page says."""
+"""What the documentation's pages tell a reader to type runs, in their order, and does what the page says.
 
+A block is taken where the line before it says so: `<!-- run -->` before Python, which shares names over the
+page, or before `sh`, whose `deeplight` lines are run; `<!-- file: NAME -->` writes the block to a file.
+"""
+
+import importlib
 import re
+import runpy
+import shlex
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 
+from deeplight_jax.cli import main
+from deeplight_jax.data.recipes import RECIPES
+from deeplight_jax.models import MODELS
+
 DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(p for p in DOCS.glob("*.md"))
+BLOCK = re.compile(r"^<!-- (run|file: [\w./-]+) -->\n```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+ROOMS = runpy.run_path(str(DOCS / "rooms.py"))
+CODE_NAME = re.compile(rf"`((?:{'|'.join((*ROOMS['ROOMS'], *ROOMS['GROUND']))})(?:\.\w+)+)`")
 
 
-def run_page(name: str) -> dict:
-    """Names that a page's Python blocks define, run in order as one module."""
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.DOTALL)
-    assert blocks
-    names: dict = {"__name__": name}
-    exec(compile("\n".join(blocks), name, "exec"), names)
+def run_page(path: Path) -> dict:
+    """The page's marked blocks, run in order; returns the names that its Python defines."""
+    text, names = path.read_text(encoding="utf-8"), {"__name__": path.stem}
+    for found in BLOCK.finditer(text):
+        mark, language, block = found.groups()
+        if mark != "run":
+            Path(mark.removeprefix("file: ")).write_text(block, encoding="utf-8")
+        elif language == "python":
+            lines_before = "\n" * (text[: found.start(3)].count("\n"))  # so that errors name the page's lines
+            exec(compile(lines_before + block, str(path), "exec"), names)
+        else:
+            run_commands(block)
     return names
 
 
+def run_commands(block: str) -> None:
+    """The `deeplight` commands of a shell block."""
+    for line in block.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        assert not words or words[0] == "deeplight", f"only deeplight commands are run, not: {line}"
+        assert not words or main(words[1:]) == 0, line
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A folder of the page's own, and registries that get back what they held."""
+    monkeypatch.chdir(tmp_path)
+    with mock.patch.dict(MODELS), mock.patch.dict(RECIPES):
+        yield
+
+
 def test_a_model_from_outside_the_package_is_pruned(capsys):
-    page = run_page("prune-your-own-model.md")
+    page = run_page(DOCS / "prune-your-own-model.md")
     report = page["dl"].sparsity_report(page["projected"], page["labels"], {})["components"]
     assert report["dnn"]["rate"] == pytest.approx(0.9, abs=0.01)
     assert report["embedding"]["rate"] == pytest.approx(0.5, abs=0.01)
@@ -37,3 +75,41 @@ def test_a_model_from_outside_the_package_is_pruned(capsys):
         return float(np.mean(np.logaddexp(0, z) - z * label))
 
     assert loss(logits) < loss(first) / 2  # it learned while it was pruned
+
+
+def test_the_ways_to_extend_the_house_work():
+    page = run_page(DOCS / "architecture.md")
+    assert page["data"].schema.num_fields == 3
+    assert sum(page["data"].split(name).rows for name in ("train", "valid", "test")) == 500
+    kept = {code: np.count_nonzero(mask) for code, mask in page["gates"].items()}
+    assert kept == {"gate": 3}
+    assert page["rates"] == pytest.approx([0, 1 / 3, 1 / 2, 1 / 2], abs=1e-6)
+    dense, pruned = page["results"]
+    assert dense["model"] == pruned["model"] == "meannet"
+    assert pruned["components"]["dnn"]["rate"] == pytest.approx(0.5, abs=0.01)
+    assert min(dense["roc_auc"], pruned["roc_auc"]) > 0.7  # the rows' rule is learned
+
+
+def test_names_in_quotes_of_code_exist():
+    """A name that begins with a room is a file or a name of the package: the pages do not outlive it."""
+    named = {(page.name, name) for page in PAGES for name in CODE_NAME.findall(page.read_text("utf-8"))}
+    assert len(named) > 20
+    for page, name in sorted(named):
+        assert resolves(name), f"{page}: there is no {name}"
+
+
+def resolves(name: str) -> bool:
+    parts, found = name.split("."), None
+    for i in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(["deeplight_jax", *parts[:i]]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[i:]:
+            found = getattr(found, part, None)
+        break
+    return found is not None
+
+
+def test_the_picture_of_the_rooms_is_of_these_sources():
+    assert (DOCS / "rooms.svg").read_text("utf-8") == ROOMS["draw"](), "draw it again: python docs/rooms.py"
