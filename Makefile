@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz faults audit lock clean
+.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz faults audit dist lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ fuzz: $(READY) ## fuzz the loader of artifacts for SECONDS=60 from SEED=1 (libFu
 faults: $(READY) ## kills, damage, full disks and load in their long form (an hour); writes benchmarks/RELIABILITY.md
 	$(BIN)/python benchmarks/reliability.py
 
+dist: $(READY) ## sdist and wheel into dist/, installed and tried in a clean environment, also without a compiler
+	PYTHON=$(CURDIR)/$(BIN)/python tests/packaging/smoke
+
 audit: $(READY) ## known vulnerabilities of the pinned packages (pip-audit is installed for it; needs the network)
 	$(BIN)/python -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
@@ -63,4 +66,4 @@ lock: $(READY) ## resolve requirements.lock anew (every platform, Python 3.11-3.
 	  --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
 
 clean: ## remove .venv and caches, keep runs/
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

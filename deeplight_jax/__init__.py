@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from deeplight_jax.training.inspect import load_run as load_run
     from deeplight_jax.training.loop import train as train
 
+__version__ = "0.1.0"  # the one place: packaging reads it here
+
 _HOMES = {
     "config": ("default_config", "load_config", "parse_code", "set_code", "set_released"),
     "data.encode": ("prepare",),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.logging import RichHandler
 
+from deeplight_jax import __version__
 from deeplight_jax.cli_bench import add_bench
 from deeplight_jax.cli_masks import add_masks
 from deeplight_jax.cli_report import add_report
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="deeplight", description="DeepLight in JAX: train, prune, serve.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(
         commands.add_parser(

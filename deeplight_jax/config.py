@@ -23,6 +23,9 @@ from deeplight_jax.keys import CHOICES, COMPONENT_LETTERS, DEFAULTS, RANGES
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
 
 
+_PACKAGE = Path(__file__).parent
+_OWN_FILES = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKAGE.parent
+"""Where experiments/ and sweeps/ are: in the package as it was installed, beside it in a checkout."""
 _LATER = {
     "data": ("shuffle_seed",),
     "sparsity": (
@@ -67,13 +70,17 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
 def call_file(path: str | Path, function: str) -> Any:
     """What a function of a Python file returns: `file.py` calls it without, `file.py:arg` with an argument.
 
+    `experiments/NAME.py` and `sweeps/NAME.py` that are not here are the package's own.
+
     Raises:
       ConfigError: there is no such file, or it does not define the function.
     """
     path, _, arg = str(path).partition(":")
     file = Path(path)
+    if not file.is_file() and file.parts[:1] in (("experiments",), ("sweeps",)):
+        file = _OWN_FILES / file
     if not file.is_file():
-        raise ConfigError(f"no config file {file}; the shipped ones are in experiments/")
+        raise ConfigError(f"no config file {path}; the shipped ones are in experiments/")
     namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file)}
     exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
     found = namespace.get(function)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import deeplight_jax
 from deeplight_jax.cli import main
 from deeplight_jax.data.prepared import open_prepared
 
@@ -86,6 +88,14 @@ def test_a_wrong_override_is_one_line_and_exit_2(
     assert named in error
     assert "Traceback" not in error
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_the_version_has_one_owner(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"deeplight {deeplight_jax.__version__}\n"
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    assert "version" not in project["project"]
 
 
 def test_unknown_flags_and_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from deeplight_jax.config import (
     validate,
 )
 from deeplight_jax.errors import ConfigError
+from deeplight_jax.sweeping import load_sweep
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 
@@ -93,6 +94,19 @@ def test_a_config_file_cannot_bring_wrong_types(tmp_path):
     file.write_text("def get_config(): return {}\n")
     with pytest.raises(ConfigError, match="returned dict"):
         load_config(file)
+
+
+def test_experiments_and_sweeps_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("experiments/criteo_deepfwfm.py:paper,D90").sparsity.dnn == 0.9
+    assert len(load_sweep("sweeps/table5.py").grid) == 4
+    with pytest.raises(ConfigError, match=r"no config file experiments/criteo\.py"):
+        load_config("experiments/criteo.py")
+    (tmp_path / "experiments").mkdir()  # a folder's own file comes first
+    (tmp_path / "experiments/criteo_deepfwfm.py").write_text(
+        "from deeplight_jax import default_config as get_config"
+    )
+    assert load_config("experiments/criteo_deepfwfm.py").sparsity.dnn == 0.0
 
 
 def test_a_foreign_key_or_type_fails_validation():
