@@ -22,29 +22,37 @@ from deeplight_jax.cli_report import add_report
 from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.cli_sweep import add_sweep
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
+from deeplight_jax.training.stopping import Terminated, terminable
 
 if TYPE_CHECKING:
     from deeplight_jax.data.recipes import Recipe
 
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of tables in files and pipes
+_SAVING = ("train", "sweep", "best", "table", "quickstart")
 _OUT, _ERR = Console(width=_WIDTH), Console(stderr=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status (0 done, 2 a mistake in what was given, 130 interrupted)."""
+    """Run one command; returns the exit status (0 done, 2 a mistake in what was given, 130 interrupted).
+
+    SIGTERM ends a command as Ctrl-C does: with 0 those that save and go on, with 143 the others.
+    """
     arguments, rest = _parser().parse_known_args(argv)
     overrides = _overrides(arguments, rest)
     log = logging.getLogger("deeplight_jax")
     log.setLevel(logging.INFO)
     log.handlers[:], log.propagate = [RichHandler(console=_ERR, show_path=False, show_time=False)], False
     try:
-        arguments.run(arguments, overrides)
+        with terminable():
+            arguments.run(arguments, overrides)
     except DeeplightError as error:
         _ERR.print(f"deeplight: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
         return 2
-    except KeyboardInterrupt:
-        _ERR.print("deeplight: interrupted; the same command goes on from the last checkpoint", markup=False)
-        return 130
+    except (KeyboardInterrupt, Terminated) as signal:
+        saves, terminated = arguments.command in _SAVING, isinstance(signal, Terminated)
+        how = "the same command goes on from the last checkpoint" if saves else "run the command again"
+        _ERR.print(f"deeplight: {'ended by SIGTERM' if terminated else 'interrupted'}; {how}", soft_wrap=True)
+        return 130 if not terminated else 0 if saves else 143
     return 0
 
 
@@ -231,15 +239,10 @@ def _train(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import results_table
     from deeplight_jax.training.loop import train
-    from deeplight_jax.training.stopping import Terminated, terminable
 
-    try:
-        with terminable(), progress_bars(_ERR) as advance:
-            config = load_config(arguments.config, overrides)
-            result = train(config, arguments.workdir, progress=advance)
-    except Terminated:
-        _ERR.print("deeplight: ended by SIGTERM; the same command goes on from the last checkpoint")
-        return
+    with progress_bars(_ERR) as advance:
+        config = load_config(arguments.config, overrides)
+        result = train(config, arguments.workdir, progress=advance)
     _OUT.print(results_table(f"{arguments.workdir}: {result['split']} split", {result["model"]: result}))
 
 

@@ -95,25 +95,31 @@ def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) 
     Raises:
       ConfigError: an unknown key (the nearest known one is named), or a value of the wrong type or range.
     """
-    if isinstance(overrides, Mapping):
-        overrides = [f"{key}={value}" for key, value in overrides.items()]
-    changed = config.copy_and_resolve_references()
-    known = flatten(default_config())
-    for item in overrides:
-        key, equals, _ = item.partition("=")
+    changed, known = config.copy_and_resolve_references(), flatten(DEFAULTS)
+    words: list[str] = []
+    for item in overrides.items() if isinstance(overrides, Mapping) else overrides:
+        key, equals, text = item.partition("=") if isinstance(item, str) else (item[0], "=", item[1])
         if not equals:
             raise ConfigError(f"override '{item}' has no value; write {key}=VALUE")
         if key not in known:
             raise ConfigError(f"unknown config key '{key}'{did_you_mean(key, known)}")
-    arguments = ["deeplight", *(f"--config.{item}" for item in overrides)]
-    parser = flags.FlagValues()
+        if not isinstance(item, str) and type(text) is type(known[key]):
+            changed.update_from_flattened_dict({key: text})
+        else:
+            words.append(f"--config.{key}={text}")
+    if words:  # ml_collections prints the whole config for every parser it makes: 30 ms
+        _parse(changed, words)
+    validate(changed)
+    return changed.lock()
+
+
+def _parse(config: Config, words: Sequence[str]) -> None:
+    arguments, parser = ["deeplight", *words], flags.FlagValues()
     try:
-        config_flags.DEFINE_config_dict("config", changed, flag_values=parser, sys_argv=arguments)
+        config_flags.DEFINE_config_dict("config", config, flag_values=parser, sys_argv=arguments)
         parser(arguments)
     except flags.Error as error:
         raise ConfigError(str(error).removeprefix("flag --config.")) from error
-    validate(changed)
-    return changed.lock()
 
 
 def validate(config: Config) -> None:
@@ -122,7 +128,7 @@ def validate(config: Config) -> None:
     Raises:
       ConfigError: naming the key, its value and what it may be.
     """
-    defaults, given = flatten(default_config()), flatten(config)
+    defaults, given = flatten(DEFAULTS), flatten(config)
     for key, value in given.items():
         if key not in defaults:
             raise ConfigError(f"unknown config key '{key}'{did_you_mean(key, defaults)}")
@@ -157,9 +163,13 @@ def shuffle_seed(config: Config) -> int:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 over every key that decides the result; `data.dir` is a place, not a setting."""
+    """SHA-256 over every key that decides the result; `data.dir` is a place, not a setting.
+
+    So is the directory of a sweep whose shared warm-up a member starts from: the warm-up's name is a hash.
+    """
     flat = {k: v for k, v in flatten(config).items() if k not in ("data.dir", "data.verify", "train.keep")}
     defaults = flatten(DEFAULTS)
+    flat["train.init_from"] = re.sub(r"^.*/(?=warmup/[0-9a-f]{16}$)", "", flat["train.init_from"])
     flat = {k: v for k, v in flat.items() if k not in _UNHASHED_DEFAULTS or v != defaults[k]}
     return hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -137,8 +138,9 @@ def init_params(model: nn.Module, schema: Schema, key: jax.Array) -> tuple[Any, 
     return split_labels(boxed)
 
 
+@functools.lru_cache(maxsize=16)  # a sweep asks of each of its members, which share a model or two
 def abstract_params(model: nn.Module, schema: Schema) -> tuple[Any, Labels]:
-    """Shapes of the parameters (ShapeDtypeStruct) and their labels, without any memory."""
+    """Shapes of the parameters (ShapeDtypeStruct) and their labels, without memory; read, never changed."""
     boxed = jax.eval_shape(model.init, jax.random.key(0), *_one_row(schema))["params"]
     return split_labels(boxed)
 

@@ -19,6 +19,7 @@ from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.errors import ConfigError, RunError
 from deeplight_jax.sweeping import ledger
 from deeplight_jax.sweeping.members import Member
+from deeplight_jax.training.stopping import unchanged
 
 if TYPE_CHECKING:
     from deeplight_jax.sweeping.launch import Options, Progress
@@ -126,12 +127,12 @@ def _connected(options: Options) -> Iterator[Any]:
         if already:
             pass
         elif options.address:
-            ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR)
+            with unchanged():  # Ray's own handler of SIGTERM would end the program without a word
+                ray.init(address=options.address, log_to_driver=False, logging_level=logging.ERROR)
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            with (
-                warnings.catch_warnings()
-            ):  # JAX warns of every fork; Ray's children replace themselves at once
+            with unchanged(), warnings.catch_warnings():
+                # JAX warns of every fork; Ray's children replace themselves at once
                 warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         _check_resources(ray.cluster_resources(), options)

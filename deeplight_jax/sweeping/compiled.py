@@ -1,7 +1,8 @@
 """Many members in one compiled program: they share batches, a step and its compilation.
 
 Members whose configs differ in nothing but what is traced form a group; groups larger than memory run in
-waves. What a member writes is what a run of its own would write, and it resumes as one.
+waves. What a member writes is what a run of its own would write, and it resumes as one. A signal to end is
+held back until the step that it arrives in is saved.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
 from deeplight_jax.training.state import TrainState, abstract_state
 from deeplight_jax.training.step import TrainStep, train_step_of
+from deeplight_jax.training.stopping import Stop, StopAsked, held_back
 
 _LOG = logging.getLogger(__name__)
 _MEASURE_STEPS = 2_000  # shorter groups take the layout that is known to be fast
@@ -165,8 +167,6 @@ def _begin(lanes: Sequence[Lane], step: int, components: Sequence[Component]) ->
             job = lane.job
             masks = masks_to_start_from(job)
             run.start(job.workdir, job.config, job.data)
-            if job.plan.notice:
-                _LOG.warning("%s: %s", lane.member.name, job.plan.notice)
             start = start_or_resume(job, masks, step)
             lane.history, lane.spent_s = start.history, start.wall_s
             lane.losses, lane.owes_evaluation = start.losses, start.owes_evaluation
@@ -202,24 +202,29 @@ def _train(lanes: Sequence[Lane], stacked: TrainState, program: Program, place: 
     plan, settings = job.plan, job.config.train
     first, losses, clock = int(stacked.step), [], _Clock(lanes)
     batches = batches_behind(job, first)
-    _evaluate(lanes, stacked, place, first, owing=True)
-    for step in range(first + 1, plan.total_steps + 1):
-        if step % plan.epoch_steps == 1:
-            _stop_the_patient(lanes, clock)
-        if not any(lane.alive for lane in lanes):
-            return
-        stacked, loss = program(stacked, next(batches))
-        losses.append(loss)
-        epoch_ends = step % plan.epoch_steps == 0
-        saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)
-        if saves or step % REPORT_STEPS == 0:
-            _report(lanes, stacked, place, step, losses)
-            losses = []
-        if epoch_ends:
-            _evaluate(lanes, stacked, place, step)
-        if saves:
-            _save(lanes, stacked, place, clock)
-        advance(step, plan.total_steps)
+    with held_back() as stop:
+        _evaluate(lanes, stacked, place, first, stop, owing=True)
+        for step in () if stop.signal else range(first + 1, plan.total_steps + 1):
+            if step % plan.epoch_steps == 1:
+                _stop_the_patient(lanes, clock)
+            if not any(lane.alive for lane in lanes):
+                return
+            stacked, loss = program(stacked, next(batches))
+            losses.append(loss)
+            epoch_ends = step % plan.epoch_steps == 0
+            saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)
+            if saves or step % REPORT_STEPS == 0:
+                _report(lanes, stacked, place, step, losses)
+                losses = []
+            if epoch_ends:
+                _evaluate(lanes, stacked, place, step, stop)
+            if saves or stop.signal:
+                _save(lanes, stacked, place, clock, losses)
+            if stop.signal:
+                _LOG.warning("%s: saved step %d of %d of %d members; the same command goes on from there",
+                             stop.signal.name, step, plan.total_steps, len(lanes))  # fmt: skip
+                break
+            advance(step, plan.total_steps)
     for lane in lanes:
         _conclude(lane, clock)
 
@@ -263,11 +268,11 @@ def _report(
 
 
 def _evaluate(
-    lanes: Sequence[Lane], stacked: TrainState, place: Place, step: int, *, owing: bool = False
+    lanes: Sequence[Lane], stacked: TrainState, place: Place, step: int, stop: Stop, *, owing: bool = False
 ) -> None:
     """Every living lane's projected model on the validation split, whose batches are read once for all.
 
-    With `owing` those alone that were stopped before they could be evaluated.
+    With `owing` those alone that were stopped before they could be evaluated. A signal cuts it short for all.
     """
     living = [(i, lane) for i, lane in enumerate(lanes) if lane.alive and (not owing or lane.owes_evaluation)]
     if not living:
@@ -275,7 +280,11 @@ def _evaluate(
     job = living[0][1].job
     split = job.data.split("valid")
     projected = [take(stacked, i, place).projected() for i, _ in living]
-    logits = predict_each(job.model, projected, split, job.config.eval.batch_size)
+    watch = stop.watch(lambda *_: None)
+    try:
+        logits = predict_each(job.model, projected, split, job.config.eval.batch_size, watch)
+    except StopAsked:
+        return
     for (_, lane), params, own in zip(living, projected, logits, strict=True):
         with lane.guarded():
             assert lane.events
@@ -283,15 +292,21 @@ def _evaluate(
             lane.history = [*lane.history, found]
 
 
-def _save(lanes: Sequence[Lane], stacked: TrainState, place: Place, clock: _Clock) -> None:
-    """Checkpoints of all lanes, and only then older ones dropped: a kill leaves a step that all have."""
+def _save(
+    lanes: Sequence[Lane], stacked: TrainState, place: Place, clock: _Clock, losses: Sequence[jax.Array]
+) -> None:
+    """Checkpoints of all lanes, and only then older ones dropped: a kill leaves a step that all have.
+
+    With the losses f32[step] not yet reported.
+    """
+    pending = np.stack(jax.device_get(losses), axis=1) if losses else np.empty((len(lanes), 0), np.float32)
     for i, lane in enumerate(lanes):
         if lane.alive:
             with lane.guarded():
                 state = take(stacked, i, place)
                 own = narrow(state, lane.job.labels, lane.job.plan.components)
-                save(lane.job, own, lane.history, clock.spent_s(lane))
+                save(lane.job, own, lane.history, clock.spent_s(lane), [*lane.losses, *pending[i]])
     for lane in lanes:
         if lane.alive:
             with lane.guarded():
-                forget(lane.job, lane.history)
+                forget(lane.job, lane.history, int(stacked.step))

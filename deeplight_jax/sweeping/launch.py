@@ -7,6 +7,7 @@ recorded with its error, and the others go on.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +96,7 @@ def run_members(
     missing = [m for m in members if not _is_done(m, directory)]
     for member in missing:
         ledger.clear_failure(directory, member.name)
+    _warn(missing, data)
     if options.backend == "ray":
         from deeplight_jax.sweeping.cluster import run_on_cluster
 
@@ -115,6 +117,13 @@ def run_members(
     return ledger.status(directory)
 
 
+def _warn(members: Sequence[Member], data: Prepared) -> None:
+    """Say once, with a count, what the members' plans had to change."""
+    for notice, count in Counter(plan_of(m.config, data).notice for m in members).items():
+        if notice:
+            _LOG.warning("%s (%d of %d members)", notice, count, len(members))
+
+
 def run_member(member: Member, directory: Path, data: Prepared, progress: Progress) -> str:
     """Train one member to its end; returns its error, "" if there is none."""
     with ledger.beating(directory, [member.name]) as beat:
@@ -131,6 +140,7 @@ def run_member(member: Member, directory: Path, data: Prepared, progress: Progre
                 data=data,
                 progress=advance,
                 split="valid",
+                notice=False,
             )
         except Exception as error:  # whatever stops a member must not stop the others
             return fail(member, directory, error)

@@ -90,7 +90,7 @@ def _member(sweep: Sweep, point: Point, directory: Path, data_hash: str) -> Memb
     if warm is None:
         return Member(_name(config_hash(config), data_hash), point, config)
     name = _name(config_hash(warm), data_hash)
-    started = override(config, {"train.init_from": directory.absolute() / "warmup" / name})
+    started = override(config, {"train.init_from": str(directory.absolute() / "warmup" / name)})
     return Member(_name(config_hash(config), name), point, started, name, warm)
 
 

@@ -44,6 +44,7 @@ def train(
     data: Prepared | None = None,
     progress: Progress | None = None,
     split: str = "test",
+    notice: bool = True,
 ) -> dict[str, Any]:
     """Train, prune, evaluate; or go on where an interrupted run of the same config stopped.
 
@@ -53,6 +54,7 @@ def train(
       data: an opened data set; by default `config.data.dir` is opened.
       progress: called as `progress(what, done, total)` after each step and evaluated batch.
       split: what the best model is evaluated on at the end; "valid" leaves test unread.
+      notice: whether to warn of what the plan had to change; its result says so, too.
 
     Returns:
       The content of `result.json`: metrics of the projected best model, chosen on the validation split and
@@ -75,6 +77,8 @@ def train(
         check_inherited(config, data)
     with run.owned(workdir), _writing(workdir):
         run.start(workdir, config, data)
+        if job.plan.notice and notice:
+            _LOG.warning("%s", job.plan.notice)
         return run.load_result(workdir) or _train(job, masks, split)
 
 
@@ -103,8 +107,6 @@ def _writing(workdir: Path) -> Iterator[None]:
 
 def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
     """The run from its newest checkpoint, or from its start, to its result."""
-    if job.plan.notice:
-        _LOG.warning("%s", job.plan.notice)
     began = time.monotonic()
     start = start_or_resume(job, masks)
     with SummaryWriter(str(job.workdir / "tensorboard"), purge_step=int(start.state.step) + 1) as events:
@@ -145,7 +147,7 @@ def _train_epochs(
                 history = _evaluated(job, state, history, step, events, stop)
             if saves or stop.signal:
                 save(job, state, history, time.monotonic() - began, losses)
-                forget(job, history)
+                forget(job, history, step)
             if stop.signal:
                 _announce(job, step, stop.signal.name)
                 break

@@ -108,11 +108,14 @@ def save(
     checkpoint.save(job.workdir / "checkpoints", state, about, job.labels)
 
 
-def forget(job: Job, history: Sequence[Evaluation]) -> None:
-    """Drop all checkpoints but the latest few and the best."""
+def forget(job: Job, history: Sequence[Evaluation], step: int) -> None:
+    """Drop all checkpoints but the latest few up to a step, which is saved, and the best.
+
+    Later ones are of a program that was killed while other members of a sweep had not saved them.
+    """
     directory = job.workdir / "checkpoints"
     leader = best(history, job.config.train.monitor)
-    latest = checkpoint.saved_steps(directory)[-job.config.train.keep :]
+    latest = [s for s in checkpoint.saved_steps(directory) if s <= step][-job.config.train.keep :]
     checkpoint.prune(directory, {*latest, *([leader.step] if leader else [])})
 
 

@@ -65,16 +65,27 @@ def held_back() -> Iterator[Stop]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """While the block runs SIGTERM raises Terminated."""
+    """While the block runs SIGTERM raises Terminated, where it is not ignored; in the main thread alone."""
 
     def end(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {s: h for s, h in _handlers().items() if s == signal.SIGTERM}
+    _install(dict.fromkeys(before, end))
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _install(before)
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """The handlers of signals are behind the block what they were before it, whatever a library installs."""
+    before = _handlers()
+    try:
+        yield
+    finally:
+        _install(before)
 
 
 def _handlers() -> dict[signal.Signals, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from deeplight_jax.training.job import make_job
 from deeplight_jax.training.loop import train
 from deeplight_jax.training.state import TrainState, init_state
 from deeplight_jax.training.step import train_step_of
+from deeplight_jax.training.stopping import Terminated, terminable
 
 COMPILED = Options(backend="compiled", measure=False)
 
@@ -151,8 +153,26 @@ def test_a_failing_member_leaves_the_others(config, world, tmp_path):
     assert "loss is not finite at step" in next(iter(status.failed.values()))
 
 
-def test_a_kill_between_two_members_checkpoints(counted, wide, world, tmp_path, monkeypatch):
-    """In the second of two waves, when one of its members has saved and the other has not."""
+def sent_at(step):
+    """`make_program` whose program is sent SIGTERM when it begins that step."""
+    make = compiled.make_program
+
+    def make_watched(*arguments):
+        program = make(*arguments)
+
+        def watched(state, batch):
+            if int(state.step) + 1 == step:
+                signal.raise_signal(signal.SIGTERM)
+            return program(state, batch)
+
+        return watched
+
+    return make_watched
+
+
+def test_a_kill_between_two_members_checkpoints_and_signals(counted, wide, world, tmp_path, monkeypatch):
+    """In the second of two waves, when one of its members has saved and the other has not; then SIGTERM
+    within an epoch, which saves there, and at its end, which leaves the evaluation to the next program."""
     directory = tmp_path / "s"
     shutil.copytree(counted[0] / "warmup", directory / "warmup")
     few = wide._replace(config=override(wide.config, {"train.keep": 1}), grid=wide.grid[:4])
@@ -173,10 +193,27 @@ def test_a_kill_between_two_members_checkpoints(counted, wide, world, tmp_path, 
     assert [len(ledger.status(directory).done), len(saved)] == [2, 7]
     monkeypatch.setattr(compiled, "save", save)
     steps = []
-    status = run_sweep(
-        few, directory, two, data=world, progress=lambda w, n, _: w == "training" and steps.append(n)
-    )
+
+    def go_on():
+        return run_sweep(
+            few, directory, two, data=world, progress=lambda w, n, _: w == "training" and steps.append(n)
+        )
+
+    for step in (30, 39):
+        with monkeypatch.context() as patch:
+            patch.setattr(compiled, "make_program", sent_at(step))
+            with pytest.raises(Terminated), terminable():
+                go_on()
+        assert steps[-1:] == [step - 1]
+    status = go_on()
     assert len(status.done) == 4
-    assert steps == [*range(27, 40)]  # both go on from the epoch that both had saved
-    for row, calm in zip(rows(directory), rows(counted[0])[:4], strict=True):
+    assert steps == [
+        27,
+        28,
+        29,
+        *range(31, 39),
+    ]  # both go on from the epoch that both had saved, then at once
+    for name, row, calm in zip(status.done, rows(directory), rows(counted[0]), strict=False):
         assert row["valid_log_loss"] == calm["valid_log_loss"]
+        written = [ledger.place(d, name) / "metrics.jsonl" for d in (directory, counted[0])]
+        assert written[0].read_text() == written[1].read_text()

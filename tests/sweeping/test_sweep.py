@@ -91,7 +91,7 @@ def test_one_warm_up_serves_all(done):
         assert min(json.loads(line)["step"] for line in path.read_text().splitlines()) == 26
 
 
-def test_a_killed_sweep_goes_on_where_it_stood(sweep, world, done, tmp_path):
+def test_a_killed_sweep_goes_on_where_it_stood_also_elsewhere(sweep, world, done, tmp_path):
     def kill(what, step, total):
         if what == "training" and step == 30:
             raise KeyboardInterrupt
@@ -102,13 +102,14 @@ def test_a_killed_sweep_goes_on_where_it_stood(sweep, world, done, tmp_path):
     stopped = ledger.status(tmp_path / "s")
     assert (len(stopped.done), len(stopped.waiting)) == (0, 1)
     first = []
+    (tmp_path / "s").rename(tmp_path / "moved")
     run_sweep(
-        few, tmp_path / "s", UNMEASURED, data=world,
+        few, tmp_path / "moved", UNMEASURED, data=world,
         progress=lambda what, step, _: what == "training" and first.append(step),
     )  # fmt: skip
     assert first[0] == 27  # behind the checkpoint of the second epoch
     same = [f"valid_{k}" for k in ("roc_auc", "log_loss")]
-    again, calm = rows(tmp_path / "s"), rows(done[0])[:1]
+    again, calm = rows(tmp_path / "moved"), rows(done[0])[:1]
     assert [[r[k] for k in same] for r in again] == [[r[k] for k in same] for r in calm]
 
 
@@ -194,7 +195,7 @@ def test_best_reads_test_once_for_the_chosen(done, capsys):
     assert [row["name"] for row in tested] == [found.row["name"]]
     written = ledger.place(directory, found.row["name"]) / "test.json"
     stamp = written.stat().st_mtime_ns
-    assert main(["best", "--sweep", str(directory), "--max-bytes", "1e9", "--json"]) == 0
+    assert main(["best", "--sweep", str(directory), "--max-bytes", "1GB", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["row"] == found.row
     assert written.stat().st_mtime_ns == stamp
     assert (directory / "pareto.png").read_bytes()[:4] == b"\x89PNG"
