@@ -22,7 +22,7 @@ def add_masks(parser: argparse.ArgumentParser, out: Console) -> None:
     show = actions.add_parser(
         "show", help="rates, dead units, live field pairs, pruned rows", allow_abbrev=False
     )
-    show.add_argument("masks_of", metavar="RUN[@STEP]")
+    show.add_argument("masks_of", metavar="RUN[@STEP]|FILE", help="a run, or a file of `masks merge`")
     diff = actions.add_parser("diff", help="what two runs keep, against chance", allow_abbrev=False)
     diff.add_argument("a", metavar="RUN_A[@STEP]")
     diff.add_argument("b", metavar="RUN_B[@STEP]")
@@ -44,8 +44,13 @@ def add_masks(parser: argparse.ArgumentParser, out: Console) -> None:
 def _show(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Table]]:
     from deeplight_jax.reporting.mask_tables import masks_tables
     from deeplight_jax.training.inspect import load_masks
+    from deeplight_jax.training.merging import describe_file
     from deeplight_jax.training.plan import targets
 
+    if Path(arguments.masks_of).is_file():
+        described = {"file": arguments.masks_of, **describe_file(arguments.masks_of)}
+        title = f"{arguments.masks_of}: {described['operation']} of {', '.join(described['runs'])}"
+        return described, masks_tables(title, described)
     found = load_masks(arguments.masks_of)
     shown = {"run": arguments.masks_of, "step": found.step, **_described(found, targets(found.plan))}
     return shown, masks_tables(f"masks of {arguments.masks_of}, step {found.step}", shown)

@@ -33,7 +33,7 @@ def add_sweep(commands: Any, out: Console, err: Console) -> None:
     )
     best.add_argument("--sweep", required=True, type=Path, metavar="SWEEP")
     best.add_argument("--max-latency-us", type=float, metavar="X", help="p50 of one row, as measured")
-    best.add_argument("--max-bytes", type=float, metavar="X", help="memory of the engine, table included")
+    best.add_argument("--max-bytes", metavar="SIZE", help="memory of the engine, table included: 10MB, 8MiB")
     best.add_argument("--metric", default="log_loss", choices=("log_loss", "roc_auc"))
     best.add_argument(
         "--search", type=int, default=0, metavar="N", help="first add up to N members around the front"
@@ -112,12 +112,14 @@ def _print_status(out: Console, directory: Path, as_json: bool) -> None:
 
 
 def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str]) -> None:
+    from deeplight_jax.data.encode import parse_bytes
     from deeplight_jax.reporting.pareto import draw_pareto
     from deeplight_jax.reporting.sweep_tables import members_table
     from deeplight_jax.sweeping.choose import Budget, choose
     from deeplight_jax.sweeping.results import rows
 
-    budget = Budget(arguments.max_latency_us, arguments.max_bytes)
+    most = None if arguments.max_bytes is None else parse_bytes(arguments.max_bytes)
+    budget = Budget(arguments.max_latency_us, most)
     if arguments.search:
         from deeplight_jax.reporting.progress import progress_bars
         from deeplight_jax.sweeping.search import search

@@ -88,6 +88,8 @@ def test_diff(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None
     assert f"pairs gained: {counts[2]}" in tables
     first, second = compared["pairs_lost"][0]
     assert f"{first} x {second}" in tables
+    assert counts[1] > 20
+    assert f"and {counts[1] - 20} more" in " ".join(tables.split())
     same = json.loads(output(capsys, "diff", runs[0], runs[0], "--json"))
     assert {part["jaccard"] for part in same["components"].values()} == {1.0}
     assert same["pairs_lost"] == same["pairs_gained"] == []
@@ -124,6 +126,9 @@ def test_merge(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixt
     a, b = (load_masks(run).masks["fwfm"]["r"] for run in runs)
     np.testing.assert_array_equal(read_masks(file)[0]["fwfm"]["r"], a & b)
     assert shown["components"]["field"]["kept"] == (a & b).sum()
+    again = json.loads(output(capsys, "show", str(file), "--json"))
+    renamed = {"operation": "op"}
+    assert {renamed.get(key, key): value for key, value in again.items()} == shown
     tables = output(capsys, "merge", "--op", "or", *runs, "--out", str(file))
     assert "m.safetensors:orof" in "".join(tables.split())  # a long title is broken anywhere
     np.testing.assert_array_equal(read_masks(file)[0]["fwfm"]["r"], a | b)

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from deeplight_jax.reporting.tables import LETTERS
 
+_PAIRS = 20  # shown by name; --json has all
+
 
 def masks_tables(title: str, shown: Mapping[str, Any]) -> list[Table]:
     """Rates, dead units, and what each field keeps.
@@ -50,7 +52,9 @@ def diff_tables(title: str, compared: Mapping[str, Any]) -> list[Table]:
     pairs.add_column()
     for name in ("lost", "gained"):
         listed = compared[f"pairs_{name}"]
-        pairs.add_row(f"pairs {name}: {len(listed)}", escape(", ".join(" x ".join(pair) for pair in listed)))
+        more = f" and {len(listed) - _PAIRS:,} more" if len(listed) > _PAIRS else ""
+        shown = escape(", ".join(" x ".join(pair) for pair in listed[:_PAIRS]))
+        pairs.add_row(f"pairs {name}: {len(listed)}", shown + more)
     return [table, pairs] if "field" in compared["components"] else [table]
 
 

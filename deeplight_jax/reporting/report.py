@@ -64,11 +64,11 @@ def write_report(
       ReportError: there is no run, none can be read, or a file cannot be written.
     """
     advance = progress or (lambda *_: None)
-    _check_writable(out, figures)
     records, failures = read_records(find_runs(sources), read_latencies(sources, bench))
     if not records:
         raise ReportError(f"no run can be read; the first: {failures[0].path}: {failures[0].reason}")
     record = _choose(records, focus)
+    _check_writable(out, figures)
     advance("reading the run and its rows", 0, 1)
     rows, notes = _rows(record, data, sample_rows)
     twin = dense_twin(record, records)
@@ -148,7 +148,7 @@ def _all_pairs(
 
 
 def _check_writable(out: Path, figures: Path | None) -> None:
-    """Refuse before the work begins what could not be written after it."""
+    """Refuse before the long work begins what could not be written after it."""
     if out.is_dir():
         raise ReportError(f"--out {out} is a folder; name a file, such as {out / 'report.html'}")
     if figures is not None and figures.exists() and not figures.is_dir():

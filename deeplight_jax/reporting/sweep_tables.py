@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _FIGURES = (
     ("valid_roc_auc", "valid ROC AUC", "{:.4f}"),
     ("valid_log_loss", "log loss", "{:.4f}"),
-    ("params_nonzero", "parameters", "{:,}"),
+    ("params_nonzero", "non-zero parameters", "{:,}"),
     ("engine_bytes", "engine bytes", "{:,}"),
     ("p50_us", "p50 µs", "{:.2f}"),
     ("seconds", "seconds", "{:.1f}"),

@@ -39,7 +39,7 @@ def results_table(
     table.add_row("ROC AUC", *(_number(r, "roc_auc", "{:.4f}") for r in results))
     table.add_row("log loss", *(_number(r, "log_loss", "{:.4f}") for r in results))
     table.add_row("calibration ratio", *(_number(r, "calibration_ratio", "{:.3f}") for r in results))
-    table.add_row("parameters", *(_number(r, "params_nonzero", "{:,}") for r in results))
+    table.add_row("non-zero parameters", *(_number(r, "params_nonzero", "{:,}") for r in results))
     table.add_row("bytes", *(_number(r, "bytes", "{:,}") for r in results))
     for code, heading in LETTERS.items():
         cells = [_rate(r.get("components", {}).get(code)) for r in results]
@@ -56,7 +56,7 @@ def paper_table(title: str, lines: Sequence[Line]) -> Table:
     table.add_column("", no_wrap=True)
     compared = any(line.entry.published for line in lines)
     theirs = ("paper: ROC AUC", "log loss", "parameters") if compared else ()
-    for heading in ("ROC AUC", "log loss", "parameters", *theirs):
+    for heading in ("ROC AUC", "log loss", "non-zero parameters", *theirs):
         table.add_column(heading, justify="right")
     for (argument, paper), results, failure in lines:
         ours = [_spread(results, key) for key in ("roc_auc", "log_loss", "params_nonzero")]

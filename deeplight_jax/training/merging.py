@@ -10,12 +10,15 @@ from flax import linen as nn
 
 from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
+from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import MaskError, RunError
+from deeplight_jax.evaluation.liveness import describe_masks
 from deeplight_jax.models import abstract_params
-from deeplight_jax.sparsity.algebra import check_alike, complete, intersect, majority, union
-from deeplight_jax.sparsity.components import Masks
-from deeplight_jax.sparsity.maskfile import read_masks, write_masks
+from deeplight_jax.sparsity.algebra import check_alike, complete, intersect, leaves_by_path, majority, union
+from deeplight_jax.sparsity.components import UNPRUNED, Masks
+from deeplight_jax.sparsity.maskfile import nested, read_masks, write_masks
 from deeplight_jax.training.inspect import RunMasks, load_masks
+from deeplight_jax.training.masks_alone import PRUNABLE
 
 OPERATIONS: dict[str, Callable[..., Masks]] = {"and": intersect, "or": union, "majority": majority}
 
@@ -61,15 +64,32 @@ def merge_masks(
     found = load_comparable(workdirs)
     first = found[0]
     merged = OPERATIONS[operation](*(f.masks for f in found))
+    masks, codes = leaves_by_path(merged), leaves_by_path(first.labels)
     about = {
         "operation": operation,
         "runs": [f"{str(name).partition('@')[0]}@{f.step}" for name, f in zip(workdirs, found, strict=True)],
         "model": first.config.model.name,
         "schema": first.data["schema"],
         "vocabulary": first.data["vocabulary"],
+        PRUNABLE: {path: [code, list(masks[path].shape)] for path, code in codes.items() if code != UNPRUNED},
     }
     write_masks(out, merged, about)
     return first._replace(masks=merged), about
+
+
+def describe_file(file: str | Path) -> dict[str, Any]:
+    """`describe_masks` of a file of `merge_masks`, with its operation, runs and model.
+
+    Raises:
+      MaskError: the file is missing or damaged, or does not name its fields and components.
+    """
+    masks, about = read_masks(file)
+    if not {PRUNABLE, "schema", "model", "operation", "runs"} <= about.keys():
+        raise MaskError(f"{file} does not name its fields and components, as `deeplight masks merge` does")
+    codes = {path: code for path, (code, _) in about[PRUNABLE].items()}
+    labels = nested({path: codes.get(path, UNPRUNED) for path in leaves_by_path(masks)})
+    described = describe_masks(masks, labels, Schema.from_json(about["schema"]), {})
+    return {key: about[key] for key in ("operation", "runs", "model")} | described
 
 
 def load_initial_masks(file: str | Path, name: str, model: nn.Module, data: Prepared) -> Masks:

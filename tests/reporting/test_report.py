@@ -130,7 +130,10 @@ def test_what_cannot_be_read_is_listed(written, runs, capsys):
         (["{runs}", "--out", "{runs}"], "is a folder; name a file"),
         (["{runs}", "--figures", "{runs}/dense/config.json"], "is a file; name a folder"),
         (["{runs}", "--sample", "-1"], "use 0 or more"),
-        (["{runs}", "--bench", "{runs}/dense/config.json"], "is no output of `deeplight bench --json`"),
+        (
+            ["{runs}", "--bench", "{runs}/dense/config.json", "--figures", "{runs}/figures"],
+            "is no output of `deeplight bench --json`",
+        ),
     ],
 )
 def test_mistakes_are_one_line(runs, tmp_path, capsys, arguments, message):
@@ -141,6 +144,7 @@ def test_mistakes_are_one_line(runs, tmp_path, capsys, arguments, message):
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "r.html").exists()
+    assert not (runs / "figures").exists()
 
 
 def test_a_run_in_progress_is_shown(runs, tmp_path):
