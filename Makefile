@@ -55,10 +55,10 @@ faults: $(READY) ## kills, damage, full disks and load in their long form (an ho
 dist: $(READY) ## sdist and wheel into dist/, installed and tried in a clean environment, also without a compiler
 	PYTHON=$(CURDIR)/$(BIN)/python tests/packaging/smoke
 
-audit: $(READY) ## known vulnerabilities of the pinned packages (pip-audit is installed for it; needs the network)
+audit: $(READY) ## known vulnerabilities of the pinned packages (pip-audit is installed for it); fails where PyPI cannot tell
 	$(BIN)/python -m venv build/audit
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
-	build/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
+	build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
 lock: $(READY) ## resolve requirements.lock anew (every platform, Python 3.11-3.13, hashes, no hosts)
 	$(BIN)/python -m pip install --quiet uv

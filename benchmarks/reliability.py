@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -44,14 +45,20 @@ def run_file(file: Path, long: bool) -> list[dict[str, Any]] | None:
         return [{"what": "all its tests", "tests_passed": True, "seconds": seconds}, *map(json.loads, lines)]
 
 
-def section(file: Path, found: list[dict[str, Any]], long: bool) -> str:
+def section(file: Path, found: list[dict[str, Any]], long: bool, shared: str) -> str:
     """A table of a file's figures under its first line."""
-    machine = f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}"
+    machine = f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}{shared}"
     title = file.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
     form = "long" if long else "short"
     rows = [f"| {line['what']} | {_counted(line)} |" for line in found]
     head = f"## {file.name}\n\n{title}\n({form} form; {machine}; {time.strftime('%Y-%m-%d')})\n\n"
     return head + "| what | counted |\n|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def _shared() -> str:
+    """A word on other work that the machine does, which makes every time longer."""
+    load, cpus = os.getloadavg()[1], os.cpu_count() or 1
+    return f", shared with other work: load {load:.0f}" if load > cpus / 2 else ""
 
 
 def _counted(line: dict[str, Any]) -> str:
@@ -76,13 +83,15 @@ def main() -> int:
     )
     parser.add_argument("--short", action="store_true", help="as in the ordinary suite")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have background jobs ignore it
     failed = []
     for file in arguments.files:
+        shared = _shared()
         found = run_file(file, not arguments.short)
         if found is None:
             failed.append(file.name)
         else:
-            write_page({file.name: section(file, found, not arguments.short)})
+            write_page({file.name: section(file, found, not arguments.short, shared)})
     sys.stdout.write(f"failed: {', '.join(failed)}\n" if failed else f"wrote {PAGE}\n")
     return bool(failed)
 

