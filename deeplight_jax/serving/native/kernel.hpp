@@ -8,7 +8,11 @@ constexpr int kLanes = DL_BYTES / 4;
 
 static inline vec load(const float *p) { return *reinterpret_cast<const unaligned *>(p); }
 static inline void store(float *p, vec x) { *reinterpret_cast<unaligned *>(p) = x; }
+#if DL_BYTES == 64  // what the comparison below would take two steps for
+static inline vec relu(vec x) { return reinterpret_cast<vec>(_mm512_max_ps(_mm512_setzero_ps(), reinterpret_cast<__m512>(x))); }
+#else
 static inline vec relu(vec x) { return vec{} > x ? vec{} : x; }  // NaN stays NaN
+#endif
 
 static inline vec only(vec x, const int32_t *mask) {
   return reinterpret_cast<vec>(reinterpret_cast<ints>(x) & reinterpret_cast<ints>(load(reinterpret_cast<const float *>(mask))));
@@ -30,61 +34,42 @@ static inline float sum(vec x) {
     return x[0];
 }
 
-// One step of a square transposition: swaps the off-diagonal blocks of H lanes of two rows.
-template <int H, int... I>
-static inline void swap_blocks(vec &a, vec &b, std::integer_sequence<int, I...>) {
-  const vec low = __builtin_shufflevector(a, b, (I & H ? kLanes + I - H : I)...);
-  b = __builtin_shufflevector(a, b, (I & H ? kLanes + I : I + H)...);
-  a = low;
-}
-
-template <int H>
-static inline void transpose(vec (&x)[kLanes]) {
-  for (int i = 0; i < kLanes; i++)
-    if (!(i & H)) swap_blocks<H>(x[i], x[i + H], std::make_integer_sequence<int, kLanes>{});
-  if constexpr (H > 1) transpose<H / 2>(x);
-}
-
-// Values `first` on of kLanes rows, as [value, row]; of 16 rows four values at a time, which a table row of eleven
-// takes fewer steps for than a square: rows are put beside each other as they are loaded.
-#if DL_BYTES == 64
-constexpr int kColumns = 4;
-
-static inline void columns(const float *const (&row)[kLanes], int first, vec (&x)[kColumns]) {
-  for (int i = 0; i < 4; i++) {  // row i of each four
-    __m512 q = _mm512_maskz_broadcast_f32x4(0x000f, _mm_loadu_ps(row[i] + first));
-    q = _mm512_mask_broadcast_f32x4(q, 0x00f0, _mm_loadu_ps(row[4 + i] + first));
-    q = _mm512_mask_broadcast_f32x4(q, 0x0f00, _mm_loadu_ps(row[8 + i] + first));
-    x[i] = reinterpret_cast<vec>(_mm512_mask_broadcast_f32x4(q, 0xf000, _mm_loadu_ps(row[12 + i] + first)));
-  }
-  constexpr auto lanes = std::make_integer_sequence<int, kLanes>{};
-  swap_blocks<2>(x[0], x[2], lanes), swap_blocks<2>(x[1], x[3], lanes);
-  swap_blocks<1>(x[0], x[1], lanes), swap_blocks<1>(x[2], x[3], lanes);
-}
-#else
-constexpr int kColumns = kLanes;
-
-static inline void columns(const float *const (&row)[kLanes], int first, vec (&x)[kColumns]) {
-  for (int j = 0; j < kLanes; j++) x[j] = load(row[j] + first);
-  transpose<kLanes / 2>(x);
-}
-#endif
-
 #include "ahead.hpp"
+#include "gather.hpp"
+
+// One of four weights in every lane, from a vector of them all over.
+template <int U, int... I>
+static inline vec weight_of(vec weights, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(weights, weights, (I / 4 * 4 + U)...);
+}
+
+template <int NV>
+static inline void add(vec (&acc)[NV], vec weight, const float *column) {
+  for (int v = 0; v < NV; v++) acc[v] += weight * load(column + v * kLanes);
+}
 
 // kTogether units, U at a time, on NV vectors of rows of the block.
 template <int NV, int U>
 static inline void units(const int32_t *at, const float *weight, const float *bias, int length, const float *x,
                          float *out) {
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>{};
+  const auto column = [=](int e) { return x + static_cast<ptrdiff_t>(at[e]) * (NV * kLanes); };
   for (int first = 0; first < kTogether; first += U) {
     vec acc[U][NV];
     for (int u = 0; u < U; u++)
       for (int v = 0; v < NV; v++) acc[u][v] = bias[first + u] - vec{};
-    for (int e = first; e < length * kTogether; e += kTogether)
-      for (int u = 0; u < U; u++) {
-        const float *column = x + static_cast<ptrdiff_t>(at[e + u]) * (NV * kLanes);
-        for (int v = 0; v < NV; v++) acc[u][v] += weight[e + u] * load(column + v * kLanes);
+    if constexpr (U == 4) {
+      for (int e = 0; e < length * 4; e += 4) {
+        const vec four_weights = everywhere(weight + e);
+        add(acc[0], weight_of<0>(four_weights, lanes), column(e));
+        add(acc[1], weight_of<1>(four_weights, lanes), column(e + 1));
+        add(acc[2], weight_of<2>(four_weights, lanes), column(e + 2));
+        add(acc[3], weight_of<3>(four_weights, lanes), column(e + 3));
       }
+    } else {
+      for (int e = first; e < length * kTogether; e += kTogether)
+        for (int u = 0; u < U; u++) add(acc[u], weight[e + u] - vec{}, column(e + u));
+    }
     for (int u = 0; u < U; u++)
       for (int v = 0; v < NV; v++) store(out + ((first + u) * NV + v) * kLanes, relu(acc[u][v]));
   }
@@ -98,44 +83,6 @@ static void hidden(const Groups &g, const float *x, float *out, Ahead &ahead) {
     ahead.some(share);
     units<NV, DL_UNITS>(&g.indices[start], &g.values[start], &g.bias[i * kTogether],
                         g.starts[i + 1] - g.starts[i], x, out + i * kTogether * (NV * kLanes));
-  }
-}
-
-// Inputs z [input, row] of the block, and what table and values add to the logits.
-template <int NV>
-static void gather(const Plan &m, const int32_t *ids, const float *values, int rows, float *decoded, float *z,
-                   vec (&acc)[NV]) {
-  constexpr int kRows = NV * kLanes;
-  for (int i = 0; i < m.numeric; i++) {
-    float *column = z + i * kRows;
-    for (int r = 0; r < kRows; r++) column[r] = values[(r < rows ? r : rows - 1) * m.numeric + i];
-    const float weight = m.numeric_rows[static_cast<ptrdiff_t>(i) * m.width + m.dim];
-    for (int v = 0; v < NV; v++) acc[v] += weight * load(column + v * kLanes);
-  }
-  for (int c = 0; c < m.categorical; c++) {
-    float *field = z + (m.numeric + c * m.dim) * kRows;
-    for (int v = 0; v < NV; v++) {
-      const float *row[kLanes];
-      for (int j = 0; j < kLanes; j++) {
-        const int r = v * kLanes + j;
-        const int32_t id = ids[(r < rows ? r : rows - 1) * m.categorical + c];
-        if (m.format == DL_TABLE_F32) {
-          row[j] = reinterpret_cast<const float *>(m.table + (m.offsets[c] + id) * m.stride);
-        } else {
-          decode(m, m.row(c, id), decoded + j * m.width);
-          row[j] = decoded + j * m.width;
-        }
-      }
-      for (int first = 0; first <= m.dim; first += kColumns) {
-        vec x[kColumns];
-        columns(row, first, x);
-        for (int j = 0; j < kColumns; j++)
-          if (first + j < m.dim)
-            store(field + (first + j) * kRows + v * kLanes, x[j]);
-          else if (first + j == m.dim)
-            acc[v] += x[j];
-      }
-    }
   }
 }
 
@@ -182,13 +129,23 @@ template <int NV>
 static void block_of(const Plan &m, float *scratch, const int32_t *ids, const float *values, int rows,
                      const int32_t *next, int next_rows, float *logits) {
   constexpr int kRows = NV * kLanes;
-  float *z = scratch, *pooled = z + m.inputs * kRows;
+  float *z = scratch, *pooled = z + std::max(m.inputs, m.widest + kTogether) * kRows;
   float *products = pooled + m.dim * kRows, *one = products + m.products.size() / 2 * kRows;
-  float *other = one + (m.widest + kTogether) * kRows, *decoded = other + (m.widest + kTogether) * kRows;
+  float *decoded = one + (m.widest + kTogether) * kRows;
   Ahead ahead(m, next, next_rows);
+  if (rows < kRows) {  // the last one's cells stand in for those that are missing
+    int32_t *cells = reinterpret_cast<int32_t *>(decoded + kLanes * m.width);
+    float *numbers = decoded + kLanes * m.width + kRows * m.categorical;
+    for (int r = 0; r < kRows; r++) {
+      const int from = r < rows ? r : rows - 1;
+      std::copy_n(ids + from * m.categorical, m.categorical, cells + r * m.categorical);
+      std::copy_n(values + from * m.numeric, m.numeric, numbers + r * m.numeric);
+    }
+    ids = cells, values = numbers;
+  }
   vec acc[NV];
   for (int v = 0; v < NV; v++) acc[v] = m.bias - vec{};
-  gather<NV>(m, ids, values, rows, decoded, z, acc);
+  gather<NV>(m, ids, values, decoded, z, acc);
   for (size_t q = 0; q < m.q_row.size(); q++) {
     vec t[NV] = {};
     for (int e = m.quadratic.indptr[q]; e < m.quadratic.indptr[q + 1]; e++)
@@ -203,7 +160,7 @@ static void block_of(const Plan &m, float *scratch, const int32_t *ids, const fl
   if (m.net_input == DL_NET_PRODUCTS) multiply<NV>(m, z, products);
   const float *x = m.net_input == DL_NET_POOLED ? pooled : m.net_input == DL_NET_PRODUCTS ? products : z;
   for (const Layer &layer : m.layers) {
-    float *out = x == one ? other : one;
+    float *out = x == one ? z : one;
     hidden<NV>(layer.together, x, out, ahead);
     x = out;
   }
@@ -222,11 +179,6 @@ static void block(const Plan &m, float *scratch, const int32_t *ids, const float
   else
     block_of<kBlock / kLanes>(m, scratch, ids, values, rows, next, next_rows, logits);
 }
-
-typedef float four __attribute__((vector_size(16)));
-typedef float four_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
-
-static inline four load_four(const float *p) { return *reinterpret_cast<const four_unaligned *>(p); }
 
 // Inputs from four places, whose indices are loaded two at a time: loads are what these kernels wait for.
 static inline four pick(const float *x, const int32_t *at) {

@@ -1,4 +1,5 @@
 // The kernels for vectors of 128 bits: SSE2, NEON or whatever the compiler makes of them.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

@@ -236,9 +236,10 @@ Plan make_plan(const dl_model &m) {
 }
 
 size_t Plan::scratch_floats() const {
-  const size_t block = kBlock * (inputs + dim + products.size() / 2 + 2 * static_cast<size_t>(widest + kTogether));
+  const size_t block = kBlock * (std::max(inputs, widest + kTogether) + dim + products.size() / 2 + widest + kTogether);
   const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + kSlack);
-  return std::max(block, alone) + 16 * static_cast<size_t>(width) + 64;  // a vector's rows, decoded
+  return std::max(block + kBlock * (static_cast<size_t>(categorical) + numeric), alone) +
+         16 * static_cast<size_t>(width) + 64;  // a vector's rows, decoded
 }
 
 }  // namespace deeplight
