@@ -6,8 +6,9 @@
         --config.data.dir=DATA
 
 Argument: as in `criteo_small.py`, whose settings these are; the ways to prune are words of it: random,
-movement, saliency; polynomial, one_shot; set, rigl; per_field, rows, units, 2:4. Results: benchmarks/RESULTS.md; only with
-`--config.model.linear=field_vector`, which leaves nothing beside the pruned table, do the ways differ.
+movement, saliency; polynomial, one_shot; set, rigl; per_field, rows, units, 2:4. Results:
+benchmarks/RESULTS.md; only with `--config.model.linear=field_vector`, which leaves nothing beside the pruned
+table, do the ways differ.
 """
 
 from pathlib import Path

@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -34,7 +33,6 @@ from deeplight_jax.errors import DataError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-_CLAIM_S = 1.0  # a directory is locked within so long after it was made
 
 
 @dataclass(frozen=True)
@@ -90,13 +88,10 @@ def staging(directory: Path) -> Iterator[Path]:
     _remove_abandoned(directory)
     temporary = directory.with_name(f".{directory.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
-        temporary.mkdir(parents=True)
-        lock = os.open(temporary, os.O_RDONLY)
+        lock = _make_locked(temporary)
     except OSError as error:
         raise DataError(f"cannot write beside {directory}: {error.strerror}") from error
     try:
-        with suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield temporary
         if directory.exists():
             directory.rmdir()
@@ -106,6 +101,17 @@ def staging(directory: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def _make_locked(temporary: Path) -> int:
+    """Make a directory that has its name only once it is locked; its lock, to be closed."""
+    unlocked = temporary.with_name(f".making{temporary.name}")
+    unlocked.mkdir(parents=True)
+    lock = os.open(unlocked, os.O_RDONLY)
+    with suppress(OSError):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    unlocked.rename(temporary)
+    return lock
+
+
 def _remove_abandoned(directory: Path) -> None:
     """Drop the temporary siblings whose programs have ended."""
     for sibling in directory.parent.glob(f".{glob.escape(directory.name)}.tmp-*"):
@@ -113,9 +119,7 @@ def _remove_abandoned(directory: Path) -> None:
             lock = os.open(sibling, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                young = time.time() - os.fstat(lock).st_mtime < _CLAIM_S
-                if not young:  # else it may have been made just now, and not yet be locked
-                    shutil.rmtree(sibling)
+                shutil.rmtree(sibling)
             finally:
                 os.close(lock)
 

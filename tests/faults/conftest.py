@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from tiny import RATES, SETTINGS, planted
 
 from deeplight_jax.config import default_config, override
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by what a shell starts in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 LONG = os.environ.get("DEEPLIGHT_FAULTS") == "long"
 
 

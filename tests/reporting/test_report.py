@@ -167,6 +167,7 @@ def test_lost_data_leaves_its_figures_out(runs, tmp_path):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     config["data"]["dir"] = str(tmp_path / "gone")
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "run" / "sha256.json").unlink()  # as the error says to, where one edits a run oneself
     out = tmp_path / "r.html"
     assert main(["report", str(tmp_path / "run"), "--out", str(out)]) == 0
     assert "No calibration and no field losses" in out.read_text()
