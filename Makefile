@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz faults audit dist lock clean
+.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz faults benchmarks audit dist lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ fuzz: $(READY) ## fuzz the loader of artifacts for SECONDS=60 from SEED=1 (libFu
 
 faults: $(READY) ## kills, damage, full disks and load in their long form (an hour); writes benchmarks/RELIABILITY.md
 	$(BIN)/python benchmarks/reliability.py
+
+CRITEO ?=
+benchmarks: $(READY) ## every benchmark (hours) into build/benchmarks; CRITEO=FILE: rows of Criteo, for the tables
+	$(BIN)/python benchmarks/everything.py $(if $(CRITEO),--criteo $(CRITEO))
 
 dist: $(READY) ## sdist and wheel into dist/, installed and tried in a clean environment, also without a compiler
 	PYTHON=$(CURDIR)/$(BIN)/python tests/packaging/smoke

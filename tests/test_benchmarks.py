@@ -1,0 +1,61 @@
+"""The pass over all benchmarks: its commands exist, and a file has its name only where its job succeeded."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from deeplight_jax.cli import _parser
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def everything():
+    spec = importlib.util.spec_from_file_location("everything", ROOT / "benchmarks" / "everything.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["everything"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["everything"]
+
+
+def test_every_command_is_one_that_there_is(everything, tmp_path):
+    for job in everything.JOBS:
+        command = everything.words(job, tmp_path)
+        command = command[command.index(sys.executable) + 1 :]
+        if command[0] == "-m":
+            found, rest = _parser().parse_known_args(command[2:])
+            assert found.command == job.command.split()[1]
+            assert all(word.startswith("--config.") for word in rest)
+        else:
+            text = (ROOT / command[0]).read_text(encoding="utf-8")
+            assert [w for w in command if w.startswith("--") and w not in text] == []
+
+
+def test_no_two_jobs_write_one_file(everything):
+    names = [job.name for job in everything.JOBS]
+    assert len(set(names)) == len(names)
+
+
+def test_a_job_that_fails_leaves_no_whole_file(everything, tmp_path):
+    good = everything.Job("good", "deeplight --version", "")
+    bad = everything.Job("bad", "deeplight train --workdir OUT", "")
+    assert everything.state_after(good, tmp_path) == "done"
+    assert everything.state_after(good, tmp_path) == "done before"
+    assert everything.state_after(bad, tmp_path) == "failed: see bad.partial"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.partial", "good.txt"]
+    text = (tmp_path / "good.txt").read_text(encoding="utf-8")
+    assert text.startswith("$ deeplight --version\ncommit ")
+    assert "deeplight 0.1.0" in text
+
+
+def test_what_is_not_there_is_named(everything, tmp_path):
+    job = everything.Job("x", "deeplight --version", needs="criteo no_such_module")
+    assert everything.state_after(job, tmp_path) == "not run: no criteo, no_such_module"
+    assert list(tmp_path.iterdir()) == []
