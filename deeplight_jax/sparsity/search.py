@@ -1,8 +1,9 @@
 """The cut between the smallest values and the rest, found by counting only, from a sample's guess.
 
-Order statistics of a strided sample bracket the cut; counting passes over all values check the bracket and
-narrow it, by interpolation between counts with a margin to either side in turn, every third time by halving.
-A wrong guess costs passes, never exactness; a bracket halves at least every third pass, so at most 93 end it.
+A pass over all values counts below seven bounds at once, which costs little more than one bound does: the
+values are read once. The first bounds are a sample's order statistics around the wanted rank; the next lie
+where the counts so far put the cut, give or take its likely error, and at quarters of the bracket. A wrong
+guess costs passes, never exactness: each quarters the bracket at least, so at most 17 end it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 _SAMPLE = 1 << 16  # values sorted for the guess
-_FEW = 16  # values in the bracket, below which halving is the quicker
+_FEW = 64  # values in the bracket, below which eighths of it are the better bounds
+_FIRST = np.array([-4, -1.5, -0.5, 0, 0.5, 1.5, 4], np.float32)  # standard deviations of the sample's rank
+_AIMED = np.array([-2.5, -0.6, 0.6, 2.5], np.float32)  # of the rank within a bracket
+_QUARTERS = np.array([0.25, 0.5, 0.75], np.float32)
+_EIGHTHS = np.arange(1, 8, dtype=np.float32) / 8
 
 
 class Cut(NamedTuple):
@@ -40,20 +46,36 @@ def find_cut(bits: Sequence[jax.Array], count: jax.Array) -> Cut:
       count: i32[], in [0, total size].
 
     Cost:
-      Sorting 65,536 values, then counting passes: of 13M values some 10, and 31 of them if all are equal.
+      Sorting 65,536 values, then counting passes: of 13M values four or five, and 17 if all are equal.
     """
     size = sum(b.size for b in bits)
     stride = max(1, size // _SAMPLE) | 1  # odd, so that it does not fall on one column of a table
     sample = jnp.sort(jnp.concatenate([b.reshape(-1)[::stride] for b in bits]))
 
-    def count_below(value: jax.Array) -> jax.Array:
-        return sum((jnp.sum(b < value, dtype=jnp.int32) for b in bits), jnp.int32(0))
+    def counted(bracket: _Bracket, bounds: jax.Array) -> _Bracket:
+        return _narrowed(bracket, bounds, count_below(bits, bounds), count)
 
-    bracket = _narrow(_first_bracket(sample, count_below, size, count), count_below, count)
+    top, none = jnp.full_like(sample[0], jnp.iinfo(sample.dtype).max), jnp.zeros_like(count)
+    whole = _Bracket(jnp.zeros_like(top), jnp.where(count > 0, top, 0), none, jnp.where(count > 0, size, 0))
+    bracket = _search(counted(whole, _likely(sample, count, size)), counted, count)
     met = bracket.below_high == count
     bound = jnp.where(met, bracket.high, bracket.low)
     ties = jnp.where(met, 0, count - bracket.below_low)
     return Cut(bound, ties, bracket.below_high - bracket.below_low)
+
+
+def count_below(arrays: Sequence[jax.Array], bounds: jax.Array) -> jax.Array:
+    """i32[bound], how many values of all arrays lie below each bound; one pass over them."""
+
+    def count(array: jax.Array) -> jax.Array:
+        below = [(array.reshape(-1) < bound).astype(jnp.int32) for bound in bounds]
+        return jnp.stack(jax.lax.reduce(below, [jnp.int32(0)] * len(below), _add_each, (0,)))
+
+    return sum((count(a) for a in arrays), jnp.zeros(bounds.shape, jnp.int32))
+
+
+def _add_each(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> list[jax.Array]:
+    return [x + y for x, y in zip(a, b, strict=True)]
 
 
 class _Bracket(NamedTuple):
@@ -65,55 +87,44 @@ class _Bracket(NamedTuple):
     below_high: jax.Array
 
 
-def _first_bracket(
-    sample: jax.Array, count_below: Callable[[jax.Array], jax.Array], size: int, count: jax.Array
+def _narrowed(bracket: _Bracket, bounds: jax.Array, below: jax.Array, count: jax.Array) -> _Bracket:
+    """The part of a bracket between the bounds next to the cut; `below` so many values lie under each."""
+    low, high, below_low, below_high = bracket
+    under = below < count
+    return _Bracket(
+        jnp.maximum(low, jnp.max(jnp.where(under, bounds, low))),
+        jnp.minimum(high, jnp.min(jnp.where(under, high, bounds))),
+        jnp.maximum(below_low, jnp.max(jnp.where(under, below, below_low))),
+        jnp.minimum(below_high, jnp.min(jnp.where(under, below_high, below))),
+    )
+
+
+def _search(
+    bracket: _Bracket, counted: Callable[[_Bracket, jax.Array], _Bracket], count: jax.Array
 ) -> _Bracket:
-    """From the sample's values four standard deviations to either side of the wanted rank."""
-    last = sample.size - 1
-    rank = count.astype(jnp.float32) / size * sample.size
-    spread = 4 * jnp.sqrt(jnp.maximum(rank * (1 - rank / sample.size), 0.0) + 1)
-    low = sample[jnp.clip((rank - spread).astype(jnp.int32), 0, last)]
-    high = sample[jnp.clip((rank + spread).astype(jnp.int32) + 1, 0, last)] + 1
-    below_low, below_high = count_below(low), count_below(high)
-    zero, none = jnp.zeros_like(low), jnp.zeros_like(count)
-    top = jnp.full_like(low, jnp.iinfo(low.dtype).max)
-    bracket = _Bracket(low, high, below_low, below_high)
-    under = _Bracket(zero, low, none, below_low)
-    over = _Bracket(high, top, below_high, none + size)
-    bracket = _choose(below_low >= count, under, bracket)
-    bracket = _choose(below_high < count, over, bracket)
-    return _choose(count <= 0, _Bracket(zero, zero, none, none), bracket)
-
-
-def _narrow(bracket: _Bracket, count_below: Callable[[jax.Array], jax.Array], count: jax.Array) -> _Bracket:
     """The bracket whose upper end has exactly `count` values below it, or that holds a single value."""
 
-    def unfinished(carry: tuple[_Bracket, jax.Array]) -> jax.Array:
-        (low, high, _, below_high), _ = carry
-        return (below_high != count) & (high - low > 1)
+    def unfinished(bracket: _Bracket) -> jax.Array:
+        return (bracket.below_high != count) & (bracket.high - bracket.low > 1)
 
-    def narrow(carry: tuple[_Bracket, jax.Array]) -> tuple[_Bracket, jax.Array]:
-        bracket, turn = carry
-        middle = _middle(bracket, count, turn)
-        below = count_below(middle)
-        upper = bracket._replace(low=middle, below_low=below)
-        lower = bracket._replace(high=middle, below_high=below)
-        return _choose(below < count, upper, lower), turn + 1
-
-    return jax.lax.while_loop(unfinished, narrow, (bracket, jnp.int32(0)))[0]
+    return jax.lax.while_loop(unfinished, lambda b: counted(b, _bounds_in(b, count)), bracket)
 
 
-def _middle(bracket: _Bracket, count: jax.Array, turn: jax.Array) -> jax.Array:
-    """Where to count next: two standard deviations of the rank under it, over it, then half way."""
+def _likely(sample: jax.Array, count: jax.Array, size: int) -> jax.Array:
+    """The sample's values around the wanted rank."""
+    rank = count.astype(jnp.float32) / size * sample.size
+    spread = jnp.sqrt(jnp.maximum(rank * (1 - rank / sample.size), 0.0) + 1)
+    return sample[jnp.clip((rank + spread * _FIRST).astype(jnp.int32), 0, sample.size - 1)]
+
+
+def _bounds_in(bracket: _Bracket, count: jax.Array) -> jax.Array:
+    """Where to count next, as if values lay evenly within the bracket."""
     low, high, below_low, below_high = bracket
     inside = (below_high - below_low).astype(jnp.float32)
     part = (count - below_low).astype(jnp.float32) / inside
-    margin = 2 * jnp.sqrt(inside * jnp.maximum(part * (1 - part), 0.0) + 1) / inside
-    aimed = jnp.clip(jnp.where(turn % 3 == 0, part - margin, part + margin), 0.0, 1.0)
-    there = low + (aimed * (high - low).astype(jnp.float32)).astype(low.dtype)
-    half = low + (high - low) // 2
-    return jnp.clip(jnp.where((turn % 3 == 2) | (inside < _FEW), half, there), low + 1, high - 1)
-
-
-def _choose(condition: jax.Array, yes: _Bracket, no: _Bracket) -> _Bracket:
-    return _Bracket(*(jnp.where(condition, a, b) for a, b in zip(yes, no, strict=True)))
+    error = jnp.sqrt(inside * jnp.maximum(part * (1 - part), 0.0) + 1) / inside
+    aimed = jnp.concatenate([jnp.clip(part + error * _AIMED, 0.0, 1.0 - 2.0**-20), _QUARTERS])
+    shares = jnp.where(inside < _FEW, _EIGHTHS, aimed)
+    width = high - low
+    steps = jnp.minimum((shares * width.astype(jnp.float32)).astype(low.dtype), width - 1)
+    return low + jnp.maximum(steps, 1)

@@ -38,7 +38,7 @@ def smallest(
       ConfigError: more than 2^31 - 1 values.
 
     Cost:
-      Some 10 counting passes; up to 32 more only where equal ones straddle the threshold.
+      Four or five counting passes; up to 44 more only where equal ones straddle the threshold.
     """
     if sum(a.size for a in arrays) > _MAX_VALUES:
         raise ConfigError(
