@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 ADAM_BYTES = 32  # a weight: w, m, v read and written, its gradient written and read, four bytes each
-EVENT_BYTES = 54  # a weight: ten counting passes, choosing (1 byte a mask), applying
+EVENT_BYTES = 34  # a weight: five counting passes, choosing (1 byte a mask), applying
 EVENT_STEPS = 10  # from one pruning event to the next
 
 

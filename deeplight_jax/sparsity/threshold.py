@@ -38,7 +38,8 @@ def smallest(
       ConfigError: more than 2^31 - 1 values.
 
     Cost:
-      Four or five counting passes; up to 44 more only where equal ones straddle the threshold.
+      Four or five counting passes; up to 17 and then 32 over indices only where equal ones straddle the
+      threshold.
     """
     if sum(a.size for a in arrays) > _MAX_VALUES:
         raise ConfigError(

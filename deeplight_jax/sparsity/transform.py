@@ -1,6 +1,7 @@
 """Algorithm 1 as an optax transform: put it last in the chain.
 
-Cost: an event is four or five counting passes over each component and one over its masks; other steps add nothing.
+Cost: an event is four or five counting passes over each component and one over its masks; other steps add
+nothing.
 """
 
 from __future__ import annotations
