@@ -71,6 +71,7 @@ JOBS = (
     Job("masks", "masks.py", "0"),
     Job("train_step", "train_step.py", needs="torch"),
     Job("growth", "train_step.py --growth --figure OUT/growth.png"),
+    Job("ahead", "ahead.py"),
     Job("sweep", "sweep.py --rows 20000 --rounds 1", ""),
 )  # fmt: skip
 
