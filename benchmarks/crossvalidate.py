@@ -20,7 +20,7 @@ from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared, Split, open_prepared
 from deeplight_jax.data.schema import Field, Schema
 from deeplight_jax.evaluation.evaluate import evaluate_split
-from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
 from deeplight_jax.training.state import init_state
@@ -46,7 +46,7 @@ def aucs(config: Config, schema: Schema, train: Split, valid: Split) -> list[flo
     """ROC AUC of the projected model on the held-out rows after each epoch."""
     plan, model = make_plan(config, train.rows, [f.size for f in schema.fields]), build_model(config, schema)
     _, labels = abstract_params(model, schema)
-    optimizer = build_optimizer(config, labels, plan)
+    optimizer = build_optimizer(config, labels, plan, row_tables(model, schema))
     state, step = init_state(model, schema, optimizer, config.seed), make_train_step(model, optimizer, config)
     found, batches = [], train_batches(train, config.data.batch_size, config.seed)
     for _ in range(config.train.epochs):

@@ -18,7 +18,7 @@ import numpy as np
 from deeplight_jax.config import default_config, override
 from deeplight_jax.data.schema import Batch, Field, Schema
 from deeplight_jax.evaluation.counting import count_params, multiply_adds
-from deeplight_jax.models import MODELS, abstract_params, build_model
+from deeplight_jax.models import MODELS, abstract_params, build_model, row_tables
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
 from deeplight_jax.training.state import init_state
@@ -45,7 +45,9 @@ class Timed:
     def __init__(self, config: Any, schema: Schema, batch: Batch):
         model = build_model(config, schema)
         _, labels = abstract_params(model, schema)
-        optimizer = build_optimizer(config, labels, make_plan(config, len(batch.label)))
+        optimizer = build_optimizer(
+            config, labels, make_plan(config, len(batch.label)), row_tables(model, schema)
+        )
         self._step, self._batch = make_train_step(model, optimizer, config), batch
         self._state = init_state(model, schema, optimizer, 0)
 

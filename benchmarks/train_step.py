@@ -27,7 +27,7 @@ from train_rivals import RIVALS, Step, make_rival
 
 from deeplight_jax.config import Config, default_config, override
 from deeplight_jax.data.schema import Batch, Field, Schema
-from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
 from deeplight_jax.training.state import init_state
@@ -43,6 +43,8 @@ PRUNED = {
 OURS: dict[str, dict[str, Any]] = {
     "ours": {},
     "ours, pruned: D90-R90-F40": PRUNED,
+    "ours, lazy_adam": {"optim.embedding": "lazy_adam"},
+    "ours, rowwise_adagrad": {"optim.embedding": "rowwise_adagrad"},
     "ours, threefry dropout": {"model.dropout_bits": "threefry"},
 }
 
@@ -74,7 +76,8 @@ def our_step(config: Config, schema: Schema, batch: int) -> Step:
     """The package's own step, with its own state."""
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
-    optimizer = build_optimizer(config, labels, make_plan(config, 20_000 * batch))
+    plan = make_plan(config, 20_000 * batch)
+    optimizer = build_optimizer(config, labels, plan, row_tables(model, schema))
     train_step, state = make_train_step(model, optimizer, config), init_state(model, schema, optimizer, 0)
 
     def step(batch: Batch) -> None:

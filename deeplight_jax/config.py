@@ -28,6 +28,7 @@ _OWN_FILES = _PACKAGE / "shipped" if (_PACKAGE / "shipped").is_dir() else _PACKA
 """Where experiments/ and sweeps/ are: in the package as it was installed, beside it in a checkout."""
 _LATER = {
     "data": ("shuffle_seed",),
+    "optim": ("embedding", "embedding_learning_rate"),
     "sparsity": (
         "criterion",
         "schedule",
@@ -40,7 +41,13 @@ _LATER = {
     "train": ("on_nonfinite",),
 }
 """Keys that runs from before them were started without: their defaults are meant."""
-_UNHASHED_DEFAULTS = ("data.shuffle_seed", "train.on_nonfinite")  # hashes from before these keys stand
+_UNHASHED_DEFAULTS = (
+    "data.shuffle_seed",
+    "optim.embedding",
+    "optim.embedding_learning_rate",
+    "train.on_nonfinite",
+)
+"""Keys left out of the hash at their defaults: hashes from before these keys stand."""
 
 
 def default_config() -> Config:

@@ -53,6 +53,8 @@ DEFAULTS: dict[str, Any] = {
         "l2": 3e-7,  # coupled: added to the gradient before Adam, every parameter, every step
         "embedding_l2": 0.0,  # the same on top of it, for the parameters that F prunes,
         "dnn_l2": 0.0,  # and for those that D prunes
+        "embedding": "adam",  # of tables: adam, every row; lazy_adam, rowwise_adagrad: rows that a batch reads
+        "embedding_learning_rate": 0.0,  # of tables under the latter two; 0: learning_rate
     },
     "sparsity": {
         "dnn": 0.0,  # target rates: D, R and F of "D90-R90-F40",
@@ -106,6 +108,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "model.field_matrix": ("pairs", "full"),
     "model.nfm_pooling": ("pooled", "pairwise"),
     "model.compute_dtype": ("float32", "bfloat16"),
+    "optim.embedding": ("adam", "lazy_adam", "rowwise_adagrad"),
     "sparsity.short_schedule": ("error", "rescale", "accept"),
     "sparsity.criterion": ("magnitude", "random", "movement", "saliency"),
     "sparsity.schedule": ("damped", "polynomial", "one_shot"),
@@ -137,6 +140,7 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "optim.l2": ("0 or more", lambda x: x >= 0),
     "optim.embedding_l2": ("0 or more", lambda x: x >= 0),
     "optim.dnn_l2": ("0 or more", lambda x: x >= 0),
+    "optim.embedding_learning_rate": ("0 or more", lambda x: x >= 0),
     **{f"sparsity.{c}": ("a rate in [0, 1)", lambda x: 0 <= x < 1) for c in COMPONENT_LETTERS.values()},
     "sparsity.damping": ("in (0, 1)", lambda x: 0 < x < 1),
     "sparsity.damping_steps": ("above 0", lambda x: x > 0),

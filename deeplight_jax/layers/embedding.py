@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from deeplight_jax.data.schema import Schema, field_pairs
 from deeplight_jax.layers.prunable import prunable
+from deeplight_jax.layers.rows import given_rows
 
 
 def look_up(table: jax.Array, offsets: jax.Array, ids: jax.Array, values: jax.Array) -> jax.Array:
@@ -23,12 +24,14 @@ def look_up(table: jax.Array, offsets: jax.Array, ids: jax.Array, values: jax.Ar
     Returns:
       f32[batch, field, dim], numeric fields first.
     """
-    num_numeric = values.shape[-1]
-    categorical = jnp.take(table, ids + offsets, axis=0, mode="clip")
-    if num_numeric == 0:
+    return embed(table[: values.shape[-1]], jnp.take(table, ids + offsets, axis=0, mode="clip"), values)
+
+
+def embed(numeric: jax.Array, categorical: jax.Array, values: jax.Array) -> jax.Array:
+    """f32[batch, field, dim] of f32[numeric, dim], f32[batch, categorical, dim] and f32[batch, numeric]."""
+    if values.shape[-1] == 0:
         return categorical
-    numeric = values[..., None] * table[:num_numeric]
-    return jnp.concatenate([numeric, categorical], axis=-2)
+    return jnp.concatenate([values[..., None] * numeric, categorical], axis=-2)
 
 
 def hash_pairs(rows: jax.Array, buckets: int) -> jax.Array:
@@ -76,7 +79,11 @@ class Embedding(nn.Module):
         """dtype[batch, field, dim] of i32[batch, categorical] and f32[batch, numeric]."""
         init = prunable(nn.initializers.normal(self.stddev), self.component)
         table = self.param("table", init, (self.schema.num_rows, self.dim))
-        return look_up(table, jnp.asarray(self.schema.offsets), ids, values).astype(self.dtype)
+        offsets = jnp.asarray(self.schema.offsets)
+        own = jnp.arange(values.shape[-1], dtype=jnp.int32)
+        given = given_rows(self, "table", own, ids + offsets)
+        e = look_up(table, offsets, ids, values) if given is None else embed(*given, values)
+        return e.astype(self.dtype)
 
 
 class HashedPairs(nn.Module):
@@ -102,5 +109,7 @@ class HashedPairs(nn.Module):
         rows = jnp.concatenate([own, ids + jnp.asarray(self.schema.offsets)], axis=-1)
         x = jnp.concatenate([values, jnp.ones(ids.shape, values.dtype)], axis=-1)
         first, second = field_pairs(self.schema.num_fields)
-        taken = jnp.take(weights, hash_pairs(rows, self.buckets), mode="clip")
-        return jnp.sum(taken * x[:, first] * x[:, second], axis=-1).astype(self.dtype)
+        buckets = hash_pairs(rows, self.buckets)
+        given = given_rows(self, "table", buckets)
+        read = jnp.take(weights, buckets, mode="clip") if given is None else given[0]
+        return jnp.sum(read * x[:, first] * x[:, second], axis=-1).astype(self.dtype)

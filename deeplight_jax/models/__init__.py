@@ -17,6 +17,7 @@ from deeplight_jax.layers.crossing import CIN, CrossNetwork, FieldAttention
 from deeplight_jax.layers.embedding import Embedding, HashedPairs
 from deeplight_jax.layers.mlp import MLP, narrowed
 from deeplight_jax.layers.prunable import split_labels
+from deeplight_jax.layers.rows import Tables, rows_taken
 from deeplight_jax.models.deep import DCN, NFM, PNN, AutoInt, DeepFM, WideDeep, XDeepFM
 from deeplight_jax.models.deepfwfm import DeepFwFM
 from deeplight_jax.models.shallow import FFM, FM, LR, FmFM, FwFM, FwFMTerms, Poly2
@@ -143,6 +144,13 @@ def abstract_params(model: nn.Module, schema: Schema) -> tuple[Any, Labels]:
     """Shapes of the parameters (ShapeDtypeStruct) and their labels, without memory; read, never changed."""
     boxed = jax.eval_shape(model.init, jax.random.key(0), *_one_row(schema))["params"]
     return split_labels(boxed)
+
+
+@functools.lru_cache(maxsize=16)
+def row_tables(model: nn.Module, schema: Schema) -> Tables:
+    """Paths of the parameters that the model reads by row: its tables."""
+    params, _ = abstract_params(model, schema)
+    return frozenset(jax.eval_shape(functools.partial(rows_taken, model), params, *_one_row(schema)))
 
 
 def _one_row(schema: Schema) -> tuple[jax.Array, jax.Array]:

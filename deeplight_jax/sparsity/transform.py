@@ -97,7 +97,9 @@ def project_onto_masks(
       A transform whose `update(updates, state, params, *, step, gradients=None, apply=False)` takes the
       1-based number of this update; one that is not batched keeps the event a branch under `jax.vmap`.
       `gradients` are the loss's, for a criterion or growth that reads them; growth refuses scope N:M. With
-      `apply` the parameters after the update come in place of updates: fewer passes over large tables.
+      `apply` the parameters after the update come in place of updates: fewer passes over large tables. With
+      `applied=True` they are given in place of updates, too, and at zero where they are held there between
+      events: then a step without an event passes over nothing.
     """
     if rule.growth is not None:
         check_growable(components)
@@ -111,27 +113,23 @@ def project_onto_masks(
         k = jnp.asarray(step, jnp.int32) - warmup_steps
         event = _is_event(k, warmup_steps, interval_steps, epoch_steps)
         state = _observe(state, params, gradients, rule)
-        moved, hold = _target(updates, params, apply := extra.get("apply", False))
+        applied = extra.get("applied", False)
+        whole = applied or extra.get("apply", False)
+        moved = optax.apply_updates(params, updates) if whole and not applied else updates
+        hold = apply_masks if whole else partial(_hold, params=params)
 
         def project(moved: Any, before: Masks, churn: Churn) -> tuple[Any, Masks, Churn]:
-            after = moved if apply else optax.apply_updates(params, moved)
+            after = moved if whole else optax.apply_updates(params, moved)
             masks = _select(after, gradients, k, state._replace(masks=before), labels, components, rule)
             if held and rule.growth is None:
                 masks = intersect(before, masks)  # given masks may be ahead of the rate
             return hold(moved, masks), masks, count_event(churn, before, masks, labels)
 
-        carry = (hold(moved, state.masks) if held else moved, state.masks, state.churn)
+        carry = (hold(moved, state.masks) if held and not applied else moved, state.masks, state.churn)
         moved, masks, churn = change_if(event, project, *carry)
         return moved, state._replace(masks=masks, churn=churn)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
-
-
-def _target(updates: Any, params: Any, apply: bool) -> tuple[Any, Callable[[Any, Masks], Any]]:
-    """What is masked, the parameters after the update or the updates, and how."""
-    if apply:
-        return optax.apply_updates(params, updates), apply_masks
-    return updates, partial(_hold, params=params)
 
 
 def _init(

@@ -21,6 +21,7 @@ from tensorboardX import SummaryWriter
 
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.evaluation.evaluate import metrics_of, predict_each
+from deeplight_jax.models import row_tables
 from deeplight_jax.sparsity.churn import of_components
 from deeplight_jax.sparsity.components import Component
 from deeplight_jax.sweeping import ledger
@@ -127,7 +128,8 @@ def _run_group(
     """Waves of one program."""
     components = _union(lanes)
     first = lanes[0].job
-    optimizer = build_optimizer(first.config, first.labels, first.plan._replace(components=components))
+    plan, tables = first.plan._replace(components=components), row_tables(first.model, first.data.schema)
+    optimizer = build_optimizer(first.config, first.labels, plan, tables)
     step = train_step_of(first.model, optimizer, first.config)
     member_bytes = nbytes(abstract_state(first.model, first.data.schema, optimizer))
     place = plan_place(len(lanes), member_bytes, per_device)

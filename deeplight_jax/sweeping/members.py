@@ -15,7 +15,7 @@ from deeplight_jax.sweeping.grid import Point, Sweep
 TRACED = frozenset(
     {"seed", "sparsity.damping", "sparsity.damping_steps", "sparsity.reach", "sparsity.short_schedule"}
     | {f"sparsity.{code}" for code in COMPONENT_LETTERS.values()}
-    | {f"optim.{key}" for key in ("learning_rate", "l2", "embedding_l2", "dnn_l2")}
+    | {f"optim.{key}" for key in ("learning_rate", "embedding_learning_rate", "l2", "embedding_l2", "dnn_l2")}
 )
 """Keys that change no shape and no program: members that differ in these alone share one compiled step."""
 _HOST = frozenset(

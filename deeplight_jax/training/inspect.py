@@ -15,7 +15,7 @@ from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.evaluation.accounting import sparsity_report
 from deeplight_jax.evaluation.evaluate import Progress, evaluate_split
-from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.sparsity.algebra import complete
 from deeplight_jax.sparsity.components import Labels
 from deeplight_jax.sparsity.masks import Masks
@@ -62,7 +62,8 @@ def load_run(workdir: str | Path) -> Run:
     plan = run.load_plan_of(directory)
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
-    like = abstract_state(model, schema, build_optimizer(config, labels, plan))
+    optimizer = build_optimizer(config, labels, plan, row_tables(model, schema))
+    like = abstract_state(model, schema, optimizer)
     state, _ = checkpoint.restore(directory / "checkpoints", step, like)
     return Run(config, schema, model, state.projected(), state.masks, labels, step, plan)
 

@@ -16,7 +16,7 @@ from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Batch
 from deeplight_jax.errors import RunError
 from deeplight_jax.evaluation.evaluate import Progress as Progress
-from deeplight_jax.models import abstract_params, build_model
+from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.history import Evaluation
@@ -52,7 +52,7 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
     model = build_model(config, data.schema)
     _, labels = abstract_params(model, data.schema)
     check_prunable(plan, labels, config.model.name)
-    optimizer = build_optimizer(config, labels, plan)
+    optimizer = build_optimizer(config, labels, plan, row_tables(model, data.schema))
     step = make_train_step(model, optimizer, config)
     return Job(config, workdir, data, plan, model, labels, step, optimizer, progress)
 
@@ -161,5 +161,12 @@ def _inherit(job: Job) -> TrainState:
             f"train.init_from: {source} holds another model than model.name={job.config.model.name}"
         )
     moments = found.opt_state[0]
+    if _shapes(moments.inner_state) != _shapes(fresh.opt_state[0].inner_state):
+        raise RunError(f"train.init_from: {source} has the moments of another optimizer than "
+                       f"optim.embedding={job.config.optim.embedding}")  # fmt: skip
     adam = fresh.opt_state[0]._replace(count=moments.count, inner_state=moments.inner_state)
     return fresh.replace(step=found.step, params=found.params, opt_state=(adam, fresh.opt_state[-1]))
+
+
+def _shapes(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:
+    return jax.tree.structure(tree), [x.shape for x in jax.tree.leaves(tree)]

@@ -14,6 +14,7 @@ from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Batch
 from deeplight_jax.sparsity.branch import change_if
 from deeplight_jax.training.memory import keep_freed_memory
+from deeplight_jax.training.rowsparse import handed, rows_read, take
 from deeplight_jax.training.state import TrainState
 
 _LARGEST = 1e19  # its square is still a float32
@@ -49,13 +50,17 @@ def train_step_of(
       dropout; NaN where the update was dropped.
     """
     loss, skips = loss_of(model, config), config.train.on_nonfinite == "skip"
+    sparse = config.optim.embedding != "adam"
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
-        value, gradient = jax.value_and_grad(loss)(state.params, state, batch)
+        rows = rows_read(model, state.params, batch) if sparse else None
+        read = take(state.params, rows) if sparse else state.params
+        value, gradient = jax.value_and_grad(loss)(read, state, batch, rows)
         step = state.step + 1
+        given = {"rows": rows} if sparse else {"gradients": gradient, "apply": True}
 
         def update(params: Any, opt_state: Any) -> tuple[Any, Any]:
-            return optimizer.update(gradient, opt_state, params, step=step, gradients=gradient, apply=True)
+            return optimizer.update(gradient, opt_state, params, step=step, **given)
 
         if skips:
             usable = jnp.isfinite(value) & jnp.stack([is_usable(g) for g in jax.tree.leaves(gradient)]).all()
@@ -68,17 +73,23 @@ def train_step_of(
     return train_step
 
 
-def loss_of(model: nn.Module, config: Config) -> Callable[[Any, TrainState, Batch], jax.Array]:
-    """`loss(params, state, batch)`, f32[]: the mean log loss with the dropout of the state's next step."""
+def loss_of(model: nn.Module, config: Config) -> Callable[..., jax.Array]:
+    """The mean log loss with the dropout of the state's next step, as a function to differentiate.
+
+    Returns:
+      `loss(params, state, batch, rows=None) -> f32[]`; with `rows`, of `rows_read`, `params` is what `take`
+      took of the state's.
+    """
     rate, steps = config.model.dropout, config.model.dropout_steps
 
-    def loss(params: Any, state: TrainState, batch: Batch) -> jax.Array:
+    def loss(params: Any, state: TrainState, batch: Batch, rows: Any = None) -> jax.Array:
         dropout_rate, rngs = None, {}
         if rate:
             on = (state.step < steps) if steps else True
             dropout_rate = jnp.where(on, jnp.float32(rate), 0.0)
             rngs = {"dropout": jax.random.fold_in(jax.random.key(state.seed), state.step)}
-        logits: Any = model.apply({"params": params}, batch.ids, batch.values, dropout_rate, rngs=rngs)
+        variables = {"params": params} if rows is None else handed(params, rows, state.params)
+        logits: Any = model.apply(variables, batch.ids, batch.values, dropout_rate, rngs=rngs)
         return mean_log_loss(logits, batch)
 
     return loss
