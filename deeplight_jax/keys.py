@@ -53,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
         "l2": 3e-7,  # coupled: added to the gradient before Adam, every parameter, every step
         "embedding_l2": 0.0,  # the same on top of it, for the parameters that F prunes,
         "dnn_l2": 0.0,  # and for those that D prunes
-        "embedding": "adam",  # of tables: adam, every row; lazy_adam, rowwise_adagrad: rows that a batch reads
+        "embedding": "adam",  # or lazy_adam, rowwise_adagrad: of tables, only rows that a batch reads
         "embedding_learning_rate": 0.0,  # of tables under the latter two; 0: learning_rate
     },
     "sparsity": {

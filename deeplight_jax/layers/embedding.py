@@ -82,8 +82,10 @@ class Embedding(nn.Module):
         offsets = jnp.asarray(self.schema.offsets)
         own = jnp.arange(values.shape[-1], dtype=jnp.int32)
         given = given_rows(self, "table", own, ids + offsets)
-        e = look_up(table, offsets, ids, values) if given is None else embed(*given, values)
-        return e.astype(self.dtype)
+        if given is None:
+            return look_up(table, offsets, ids, values).astype(self.dtype)
+        numeric, categorical = given
+        return embed(numeric, categorical, values).astype(self.dtype)
 
 
 class HashedPairs(nn.Module):

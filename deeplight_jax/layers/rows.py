@@ -6,7 +6,7 @@ once and hands them in (collection "rows"): it differentiates by these rows, nev
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import jax
 from flax import linen as nn
@@ -40,7 +40,12 @@ def given_rows(module: nn.Module, table: str, *reads: jax.Array) -> Any:
 def rows_taken(model: nn.Module, params: Any, ids: jax.Array, values: jax.Array) -> dict[Path, Reads]:
     """Row numbers that a batch reads, by the table's path; under `jit` the logits cost nothing."""
     _, found = model.apply({"params": params}, ids, values, mutable=["taken"])
-    return flatten_dict(found.get("taken", {}))
+    return by_path(found.get("taken", {}))
+
+
+def by_path(tree: Any) -> dict[Path, Any]:
+    """Leaves of a nested dict."""
+    return cast("dict[Path, Any]", flatten_dict(tree))
 
 
 def _once(before: Reads | None, reads: Reads) -> Reads:

@@ -1,4 +1,4 @@
-"""The optimizer: Adam with coupled L2, of tables a row-sparse rule if asked for; then projection onto masks."""
+"""The optimizer: Adam with coupled L2, for tables a row-sparse rule if asked for; then projection."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import optax
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from deeplight_jax.config import Config
-from deeplight_jax.layers.rows import Tables
+from deeplight_jax.layers.rows import Tables, by_path
 from deeplight_jax.sparsity.components import Labels
 from deeplight_jax.sparsity.criteria import CRITERIA
 from deeplight_jax.sparsity.growth import GROWTHS
@@ -59,14 +59,14 @@ def coupled_row_sparse(
     """`coupled_adam` with another rule for tables, to be run on the rows that a batch reads (`on_rows`).
 
     Args:
-      learning_rate, l2, embedding_l2, dnn_l2, b1, b2, eps, labels: as of `coupled_adam`. Decay meets a row only
-        when it is read.
+      learning_rate, l2, embedding_l2, dnn_l2, b1, b2, eps, labels: as of `coupled_adam`; decay meets a row
+        only when it is read.
       embedding_learning_rate: of tables.
-      rule: "lazy_adam": Adam whose moments stand still while a row is not read; its bias correction counts all
-        steps. "rowwise_adagrad": `scale_by_rowwise_adagrad`.
+      rule: "lazy_adam": Adam whose moments stand still while a row is not read, its bias correction by the
+        number of the step. "rowwise_adagrad": `scale_by_rowwise_adagrad`.
       tables: their paths.
     """
-    is_table = unflatten_dict({path: path in tables for path in flatten_dict(labels)})
+    is_table = unflatten_dict({path: path in tables for path in by_path(labels)})
     adam = optax.scale_by_adam(b1, b2, eps)
     adagrad = optax.masked(scale_by_rowwise_adagrad(eps), is_table)
     others = optax.masked(adam, jax.tree.map(lambda table: not table, is_table))

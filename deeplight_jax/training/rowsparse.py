@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 
 from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Batch
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.layers.rows import rows_taken
+from deeplight_jax.layers.rows import by_path, rows_taken
 from deeplight_jax.sparsity.algebra import is_unmasked
 from deeplight_jax.sparsity.criteria import CRITERIA
 from deeplight_jax.sparsity.growth import GROWTHS
@@ -49,7 +49,7 @@ def distinct(reads: Sequence[jax.Array]) -> Rows:
 def rows_read(model: nn.Module, params: Any, batch: Batch) -> Any:
     """`Rows` at each table, None at other parameters; structured as `params` otherwise."""
     taken = rows_taken(model, params, batch.ids, batch.values)
-    rows = {path: distinct(taken[path]) if path in taken else None for path in flatten_dict(params)}
+    rows = {path: distinct(taken[path]) if path in taken else None for path in by_path(params)}
     return unflatten_dict(rows)
 
 
@@ -71,8 +71,8 @@ def handed(params: Any, rows: Any, tables: Any) -> dict[str, Any]:
       rows: of `rows_read`.
       tables: the whole parameters; of their tables the model asks the shapes alone.
     """
-    flat, wholes = flatten_dict(rows), flatten_dict(tables)
-    own, reads = flatten_dict(params), {path: r.reads for path, r in flat.items() if r is not None}
+    flat, own, wholes = (by_path(tree) for tree in (rows, params, tables))
+    reads = {path: r.reads for path, r in flat.items() if r is not None}
     return {
         "params": unflatten_dict({path: wholes[path] if path in reads else p for path, p in own.items()}),
         "rows": unflatten_dict({path: tuple(own[path][slots] for slots in r) for path, r in reads.items()}),
