@@ -21,6 +21,7 @@ from deeplight_jax.cli_masks import add_masks
 from deeplight_jax.cli_report import add_report
 from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.cli_sweep import add_sweep
+from deeplight_jax.cli_train import add_train
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
 from deeplight_jax.training.stopping import Terminated, terminable
 
@@ -79,17 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             "prepare", help="raw click-log rows into arrays and vocabularies", allow_abbrev=False
         )
     )
-    train = commands.add_parser(
-        "train",
-        help="train and prune a model; goes on where an interrupted run stopped",
-        epilog="Any config key can be overridden: --config.sparsity.dnn=0.99 --config.train.epochs=3",
-        allow_abbrev=False,
-    )
-    train.add_argument(
-        "--config", required=True, metavar="FILE.py[:ARG]", help="config file; it runs as Python code"
-    )
-    train.add_argument("--workdir", required=True, type=Path, metavar="RUN", help="directory of the run")
-    train.set_defaults(run=_train)
+    add_train(commands, _OUT, _ERR)
     evaluate = commands.add_parser("eval", help="metrics of a run's projected model", allow_abbrev=False)
     evaluate.add_argument("--run", required=True, dest="workdir", metavar="RUN[@STEP]")
     evaluate.add_argument("--split", default="test", choices=("train", "valid", "test"))
@@ -232,18 +223,6 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     if arguments.columns is None:
         raise DataError("csv needs --columns FILE.toml, which names the label and the other columns")
     return csv_recipe(arguments.columns, arguments.raw[0])
-
-
-def _train(arguments: argparse.Namespace, overrides: list[str]) -> None:
-    from deeplight_jax.config import load_config
-    from deeplight_jax.reporting.progress import progress_bars
-    from deeplight_jax.reporting.tables import results_table
-    from deeplight_jax.training.loop import train
-
-    with progress_bars(_ERR) as advance:
-        config = load_config(arguments.config, overrides)
-        result = train(config, arguments.workdir, progress=advance)
-    _OUT.print(results_table(f"{arguments.workdir}: {result['split']} split", {result["model"]: result}))
 
 
 def _evaluate(arguments: argparse.Namespace, _: list[str]) -> None:

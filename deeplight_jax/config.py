@@ -39,8 +39,11 @@ _LATER = {
         "init_masks",
     ),
     "train": ("on_nonfinite",),
+    "mesh": ("data", "table"),
 }
 """Keys that runs from before them were started without: their defaults are meant."""
+PLACES = ("data.dir", "data.verify", "train.keep", "mesh.data", "mesh.table")
+"""Keys that no result depends on."""
 _UNHASHED_DEFAULTS = (
     "data.shuffle_seed",
     "optim.embedding",
@@ -170,11 +173,11 @@ def shuffle_seed(config: Config) -> int:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 over every key that decides the result; `data.dir` is a place, not a setting.
+    """SHA-256 over every key that decides the result; `data.dir` and `mesh` are places, not settings.
 
     So is the directory of a sweep whose shared warm-up a member starts from: the warm-up's name is a hash.
     """
-    flat = {k: v for k, v in flatten(config).items() if k not in ("data.dir", "data.verify", "train.keep")}
+    flat = {k: v for k, v in flatten(config).items() if k not in PLACES}
     defaults = flatten(DEFAULTS)
     flat["train.init_from"] = re.sub(r"^.*/(?=warmup/[0-9a-f]{16}$)", "", flat["train.init_from"])
     flat = {k: v for k, v in flat.items() if k not in _UNHASHED_DEFAULTS or v != defaults[k]}
@@ -197,7 +200,7 @@ def from_json(text: str) -> Config:
         for key in ("hidden", "cin"):
             saved["model"][key] = tuple(saved["model"][key])  # JSON knows lists only
         for part, keys in _LATER.items():
-            saved[part] = {key: DEFAULTS[part][key] for key in keys} | saved[part]
+            saved[part] = {key: DEFAULTS[part][key] for key in keys} | saved.get(part, {})
         config: Config = ConfigDict(saved)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"not a saved config ({error})") from error

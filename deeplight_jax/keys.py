@@ -90,6 +90,10 @@ DEFAULTS: dict[str, Any] = {
         "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
     },
     "eval": {"batch_size": 8192},
+    "mesh": {  # a place, not a setting: a run may go on on another mesh
+        "data": 1,  # devices: mesh.data times mesh.table, a batch's rows over all of them,
+        "table": 1,  # table rows in so many blocks
+    },
 }
 
 
@@ -157,4 +161,6 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "train.keep": ("1 or more", lambda x: x >= 1),
     "train.patience": ("0 or more", lambda x: x >= 0),
     "eval.batch_size": ("1 or more", lambda x: x >= 1),
+    "mesh.data": ("1 or more", lambda x: x >= 1),
+    "mesh.table": ("1 or more", lambda x: x >= 1),
 }

@@ -48,10 +48,16 @@ def permuted(positions: np.ndarray, rows: int, seed: int, epoch: int) -> np.ndar
     return out.astype(np.int64)
 
 
-def train_batches(split: Split, batch_size: int, seed: int, first_step: int = 0) -> Iterator[Batch]:
+WHOLE = slice(None)
+
+
+def train_batches(
+    split: Split, batch_size: int, seed: int, first_step: int = 0, part: slice = WHOLE
+) -> Iterator[Batch]:
     """Endless shuffled batches from `first_step` (0-based, over all epochs) on.
 
-    Every epoch shows every row once; its last batch is filled with rows of weight 0.
+    Every epoch shows every row once; its last batch is filled with rows of weight 0. `part` is what is read
+    of each batch: a host's share of it.
     """
     per_epoch = steps_per_epoch(split.rows, batch_size)
     epoch, step = divmod(first_step, per_epoch)
@@ -60,25 +66,25 @@ def train_batches(split: Split, batch_size: int, seed: int, first_step: int = 0)
             stop = min((start + _BLOCK_BATCHES) * batch_size, split.rows)
             order = permuted(np.arange(start * batch_size, stop), split.rows, seed, epoch)
             for i in range(0, len(order), batch_size):
-                yield _take(split, order[i : i + batch_size], batch_size)
+                yield _take(split, order[i : i + batch_size], batch_size, part)
         epoch, step = epoch + 1, 0
 
 
-def eval_batches(split: Split, batch_size: int) -> Iterator[Batch]:
-    """Every row once, in order; the last batch is filled with rows of weight 0."""
+def eval_batches(split: Split, batch_size: int, part: slice = WHOLE) -> Iterator[Batch]:
+    """Every row once, in order; the last batch is filled with rows of weight 0. `part` is read of each."""
     for start in range(0, split.rows, batch_size):
-        yield _take(split, np.arange(start, min(start + batch_size, split.rows)), batch_size)
+        yield _take(split, np.arange(start, min(start + batch_size, split.rows)), batch_size, part)
 
 
-def _take(split: Split, rows: np.ndarray, batch_size: int) -> Batch:
+def _take(split: Split, rows: np.ndarray, batch_size: int, part: slice) -> Batch:
     weight = np.zeros(batch_size, np.float32)
     weight[: len(rows)] = 1.0
-    filled = np.resize(rows, batch_size)  # repeats rows of the batch itself, at weight 0
+    filled = np.resize(rows, batch_size)[part]  # repeats rows of the batch itself, at weight 0
     return Batch(
         ids=split.ids.take(filled, axis=0),
         values=split.values.take(filled, axis=0),
         label=split.label.take(filled).astype(np.float32),
-        weight=weight,
+        weight=weight[part],
     )
 
 

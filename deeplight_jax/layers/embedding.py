@@ -9,10 +9,13 @@ from flax import linen as nn
 from deeplight_jax.data.schema import Schema, field_pairs
 from deeplight_jax.layers.prunable import prunable
 from deeplight_jax.layers.rows import given_rows
+from deeplight_jax.layers.split_table import take_first, take_rows
 
 
 def look_up(table: jax.Array, offsets: jax.Array, ids: jax.Array, values: jax.Array) -> jax.Array:
     """Embeds a batch: e_f = table row of a category, or value times the one row of a numeric field.
+
+    On a mesh (`Placement.jit`) rows come from the devices that hold them.
 
     Args:
       table: f32[row, dim].
@@ -24,7 +27,7 @@ def look_up(table: jax.Array, offsets: jax.Array, ids: jax.Array, values: jax.Ar
     Returns:
       f32[batch, field, dim], numeric fields first.
     """
-    return embed(table[: values.shape[-1]], jnp.take(table, ids + offsets, axis=0, mode="clip"), values)
+    return embed(take_first(table, values.shape[-1]), take_rows(table, ids + offsets), values)
 
 
 def embed(numeric: jax.Array, categorical: jax.Array, values: jax.Array) -> jax.Array:

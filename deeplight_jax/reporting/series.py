@@ -12,7 +12,15 @@ from deeplight_jax.config import Config, flatten
 from deeplight_jax.reporting.naming import argument_of, code_of
 from deeplight_jax.reporting.sources import Record
 
-_PLACES = ("seed", "data.dir", "data.verify", "train.keep", "train.init_from")  # do not make a setting
+_PLACES = (
+    "seed",
+    "data.dir",
+    "data.verify",
+    "train.keep",
+    "train.init_from",
+    "mesh.data",
+    "mesh.table",
+)  # no setting
 _LEVERS = {
     "dnn": (("sparsity.dnn", "pruned"), ("model.narrow", "narrow net")),
     "field": (("sparsity.field", "pruned"),),

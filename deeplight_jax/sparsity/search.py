@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from deeplight_jax.mesh import mesh_here
+
 _SAMPLE = 1 << 16  # values sorted for the guess
 _FEW = 64  # values in the bracket, below which eighths of it are the better bounds
 _FIRST = np.array([-4, -1.5, -0.5, 0, 0.5, 1.5, 4], np.float32)  # standard deviations of the sample's rank
@@ -50,7 +52,7 @@ def find_cut(bits: Sequence[jax.Array], count: jax.Array) -> Cut:
     """
     size = sum(b.size for b in bits)
     stride = max(1, size // _SAMPLE) | 1  # odd, so that it does not fall on one column of a table
-    sample = jnp.sort(jnp.concatenate([b.reshape(-1)[::stride] for b in bits]))
+    sample = jnp.sort(jnp.concatenate([_each(b, stride) for b in bits]))
 
     def counted(bracket: _Bracket, bounds: jax.Array) -> _Bracket:
         return _narrowed(bracket, bounds, count_below(bits, bounds), count)
@@ -64,12 +66,24 @@ def find_cut(bits: Sequence[jax.Array], count: jax.Array) -> Cut:
     return Cut(bound, ties, bracket.below_high - bracket.below_low)
 
 
+def _each(x: jax.Array, stride: int) -> jax.Array:
+    """`x.reshape(-1)[::stride]`; of a matrix by row and column, so that split rows stay where they are."""
+    if x.ndim != 2:
+        return x.reshape(-1)[::stride]
+    at = np.arange(0, x.size, stride)
+    return x.at[at // x.shape[1], at % x.shape[1]].get(mode="promise_in_bounds")
+
+
 def count_below(arrays: Sequence[jax.Array], bounds: jax.Array) -> jax.Array:
-    """i32[bound], how many values of all arrays lie below each bound; one pass over them."""
+    """i32[bound], how many values of all arrays lie below each bound; one pass over them.
+
+    A flat array is counted a quarter faster on a CPU; on a mesh split rows stay where they are.
+    """
 
     def count(array: jax.Array) -> jax.Array:
-        below = [(array.reshape(-1) < bound).astype(jnp.int32) for bound in bounds]
-        return jnp.stack(jax.lax.reduce(below, [jnp.int32(0)] * len(below), _add_each, (0,)))
+        values = array.reshape(-1) if mesh_here() is None else array
+        below = [(values < bound).astype(jnp.int32) for bound in bounds]
+        return jnp.stack(jax.lax.reduce(below, [jnp.int32(0)] * len(below), _add_each, range(values.ndim)))
 
     return sum((count(a) for a in arrays), jnp.zeros(bounds.shape, jnp.int32))
 

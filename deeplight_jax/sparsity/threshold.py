@@ -108,6 +108,10 @@ def _indices(arrays: Sequence[jax.Array]) -> list[jax.Array]:
     """i32, a running row-major index over all arrays."""
     out, start = [], 0
     for a in arrays:
-        out.append(start + jnp.arange(a.size, dtype=jnp.int32).reshape(a.shape))
+        index, step = jnp.full(a.shape, start, jnp.int32), 1
+        for axis in reversed(range(a.ndim)):  # an axis at a time: split rows are numbered where they are
+            index += step * jax.lax.broadcasted_iota(jnp.int32, a.shape, axis)
+            step *= a.shape[axis]
+        out.append(index)
         start += a.size
     return out

@@ -83,10 +83,23 @@ def run_sweep(
     directory, advance = Path(directory), progress or (lambda *_: None)
     data = data or open_prepared(sweep.config.data.dir, verify=sweep.config.data.verify)
     members = resolve(sweep, directory, data.content_hash)
+    if options.backend == "compiled":
+        _refuse_meshes(members)
     _check([m for m in members if not _is_done(m, directory)], directory, data)
     with run.owned(directory):
         _write_sweep(sweep, members, directory, data)
         return run_members(members, directory, options, data, advance)
+
+
+def _refuse_meshes(members: Sequence[Member]) -> None:
+    """A compiled sweep has members on each device, not a member on several."""
+    for member in members:
+        mesh = member.config.mesh
+        if mesh.data * mesh.table > 1:
+            raise ConfigError(
+                f"mesh.data={mesh.data} and mesh.table={mesh.table} split a member over devices, and a "
+                "compiled sweep spreads members over them; use --backend sequential"
+            )
 
 
 def run_members(

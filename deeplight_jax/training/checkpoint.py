@@ -15,7 +15,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from deeplight_jax.errors import MaskError, RunError
+from deeplight_jax.mesh import Placement
 from deeplight_jax.sparsity.algebra import leaves_by_path
 from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.sparsity.maskfile import read_masks, write_masks
@@ -28,49 +31,78 @@ from deeplight_jax.training.digests import (
     verify,
     write_atomically,
 )
+from deeplight_jax.training.hosts import first_does, meet
 from deeplight_jax.training.masks_alone import PRUNABLE
 from deeplight_jax.training.state import TrainState
 
+ROWS_BEHIND = "rows_behind"
+"""What `about` says of a table that was split: how many rows it has more than the schema's."""
 
-def save(directory: Path, state: TrainState, about: Mapping[str, Any], labels: Labels = None) -> None:
+
+def save(
+    directory: Path,
+    state: TrainState,
+    about: Mapping[str, Any],
+    labels: Labels = None,
+    true: tuple[Masks, Any] | None = None,
+) -> None:
     """Write a checkpoint of `state.step`; it counts only once its digests are written.
 
+    On several hosts all call it: each writes the blocks that its devices hold, the first one all the rest.
+
     Args:
-      directory: holds one run's checkpoints.
-      state: what to save.
+      directory: holds one run's checkpoints; all hosts see it.
+      state: what to save; of a table that is split with the rows behind it (see `mesh`).
       about: JSON-able facts to save with it.
       labels: component codes, structured as the parameters, to be named in the file of masks.
+      true: masks on this host and shapes of the parameters, where the state's are of other shapes.
 
     Raises:
       RunError: the disk refuses it; earlier checkpoints stay as they are.
     """
-    step = int(state.step)
+    step, (masks, params) = int(state.step), true or (state.masks, state.params)
     target = (directory / str(step)).absolute()
     import orbax.checkpoint as ocp  # a third of a second, which reading masks alone need not pay
 
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        digest_file(directory, step).unlink(missing_ok=True)  # first: what has digests is whole
-        shutil.rmtree(target, ignore_errors=True)  # what an interrupted save left
+        first_does(_clear, directory, step)
+        meet(f"before saving {step}")
         with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
             arguments = ocp.args.Composite(
                 state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(dict(about))
             )
             checkpointer.save(target, arguments)
-        write_masks(target / MASKS_FILE, state.masks, _prunable(state.params, labels))
-        write_atomically(digest_file(directory, step), json.dumps(digests_of(target), indent=1) + "\n")
+        first_does(_seal, directory, step, masks, _prunable(params, labels))
+        meet(f"saved {step}")
     except (OSError, MaskError, ValueError) as error:  # a full disk is a ValueError to Orbax
         why = "No space left on device" if "RESOURCE_EXHAUSTED" in str(error) else str(error).splitlines()[0]
         raise RunError(f"cannot save {target} ({why}); free disk space or name another --workdir") from error
 
 
-def restore(directory: Path, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+def _clear(directory: Path, step: int) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    digest_file(directory, step).unlink(missing_ok=True)  # first: what has digests is whole
+    shutil.rmtree(directory / str(step), ignore_errors=True)  # what an interrupted save left
+
+
+def _seal(directory: Path, step: int, masks: Masks, about: dict[str, Any]) -> None:
+    target = directory / str(step)
+    write_masks(target / MASKS_FILE, masks, about)
+    write_atomically(digest_file(directory, step), json.dumps(digests_of(target), indent=1) + "\n")
+
+
+def restore(
+    directory: Path, step: int, like: TrainState, place: Placement | None = None
+) -> tuple[TrainState, dict[str, Any]]:
     """Read back a checkpoint after comparing every file with its digest.
+
+    It may be of another mesh: each device reads the rows that it holds.
 
     Args:
       directory: holds one run's checkpoints.
       step: one of `saved_steps`.
-      like: `jax.ShapeDtypeStruct` leaves in the state's structure.
+      like: `jax.ShapeDtypeStruct` leaves in the state's structure, of the true shapes.
+      place: where the state is held; by default on one device.
 
     Raises:
       RunError: no such checkpoint, a damaged or missing file (named), or another structure.
@@ -78,7 +110,7 @@ def restore(directory: Path, step: int, like: TrainState) -> tuple[TrainState, d
     target = (directory / str(step)).absolute()
     verify(directory, step)
     try:
-        return _read_state(target, like)
+        return _read_state(target, like, place)
     except (ValueError, KeyError, OSError) as error:
         raise RunError(f"{target} does not fit this run's model ({error})") from error
 
@@ -119,10 +151,43 @@ def _prunable(params: Any, labels: Labels) -> dict[str, Any]:
     return {PRUNABLE: {path: [code, shapes[path]] for path, code in codes.items() if code}} if codes else {}
 
 
-def _read_state(target: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+def _read_state(target: Path, like: TrainState, place: Placement | None) -> tuple[TrainState, dict[str, Any]]:
     import orbax.checkpoint as ocp
 
     with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        arguments = ocp.args.Composite(state=ocp.args.StandardRestore(like), about=ocp.args.JsonRestore())
-        found = checkpointer.restore(target, arguments)
-    return found["state"], found["about"]
+        about = checkpointer.restore(target, ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+        split = place is not None and place.mesh is not None
+        if split or ROWS_BEHIND in about:
+            _check_shapes(target / "state", like, about.get(ROWS_BEHIND, 0))
+            held = place.padded(like) if place is not None and split else _on_one_device(like)
+            state = ocp.args.StandardRestore(held, strict=False)  # rows behind a table come and go
+        else:
+            state = ocp.args.StandardRestore(like)
+        return checkpointer.restore(target, ocp.args.Composite(state=state))["state"], about
+
+
+def _on_one_device(like: TrainState) -> TrainState:
+    """The leaves with where they go, which Orbax cannot tell of a state that was on a mesh."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
+
+
+def _check_shapes(state: Path, like: TrainState, behind: int) -> None:
+    """What Orbax does not compare where it may cut or fill: whether leaves are `like`, or a few rows longer.
+
+    Raises:
+      ValueError: they are not; the first is named.
+    """
+    import orbax.checkpoint as ocp
+    from etils import epath
+
+    def shapes(tree: Any) -> dict[Any, tuple[int, ...]]:
+        return {k: tuple(x.shape) for k, x in ocp.tree.to_flat_dict(tree).items() if hasattr(x, "shape")}
+
+    found = shapes(ocp.StandardCheckpointHandler().metadata(epath.Path(state)).tree)
+    wanted = shapes(ocp.tree.serialize_tree(like, keep_empty_nodes=True))
+    for path in {**found, **wanted}:
+        have, want = found.get(path), wanted.get(path)
+        longer = (want[0] + behind, *want[1:]) if want else want
+        if have not in (want, longer):
+            raise ValueError(f"{'.'.join(path)} is {have} there and {want} here")

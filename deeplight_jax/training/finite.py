@@ -11,12 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from deeplight_jax.config import override
+from deeplight_jax.data.schema import Batch
 from deeplight_jax.errors import RunError
+from deeplight_jax.mesh import fit
 from deeplight_jax.sparsity.algebra import path_of
 from deeplight_jax.sparsity.components import Masks
-from deeplight_jax.training.job import Job, batches_behind, load_start
+from deeplight_jax.training.job import Job, batches_behind, load_start, placed_step, true_state
 from deeplight_jax.training.state import TrainState
-from deeplight_jax.training.step import is_usable, loss_of, make_train_step
+from deeplight_jax.training.step import is_usable, loss_of
 
 _TRIED = 10  # steps of a report, all of them without an update, after which skipping is given up
 
@@ -89,7 +91,8 @@ def explain(job: Job, masks: Masks | None, step: int) -> str:
     Cost:
       The steps since that checkpoint once more.
     """
-    guarded = make_train_step(job.model, job.optimizer, override(job.config, {"train.on_nonfinite": "skip"}))
+    skipping = override(job.config, {"train.on_nonfinite": "skip"})
+    guarded = placed_step(job.place, job.model, job.data.schema, job.optimizer, skipping)
     state = load_start(job, masks).state
     first = int(state.step)
     batches = batches_behind(job, first)
@@ -98,11 +101,22 @@ def explain(job: Job, masks: Masks | None, step: int) -> str:
         state, loss = guarded(state, batch)
         job.progress("looking for the cause", now - first, step - first)
         if not np.isfinite(loss):
-            gradients = jax.jit(jax.grad(loss_of(job.model, job.config)))(
-                state.params, state.replace(step=state.step - 1), batch
-            )
+            gradients = _gradients(job, state.replace(step=state.step - 1), batch)
             return f"{_batch_of(job, now)}: {_suspects(gradients, state.params)}"
     return f"{_batch_of(job, step)}; going there again from step {first} did not show it"
+
+
+def _gradients(job: Job, state: TrainState, batch: Batch) -> Any:
+    """The loss's, of a state as the placement holds it."""
+    loss, like, place = loss_of(job.model, job.config), true_state(job), job.place
+
+    def gradients(state: TrainState, batch: Batch) -> Any:
+        true = fit(state, like)
+        return place.pad(jax.grad(loss)(true.params, true, batch))
+
+    held = place.shardings(like) if place.mesh is not None else None
+    jitted = place.jit(gradients, (held, place.over_batch), held.params if held else None)
+    return jitted(state, place.batch(batch, job.config.data.batch_size))
 
 
 def _batch_of(job: Job, step: int) -> str:

@@ -10,21 +10,24 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from deeplight_jax.config import Config, shuffle_seed
+from deeplight_jax.config import Config, override, shuffle_seed
 from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared
-from deeplight_jax.data.schema import Batch
+from deeplight_jax.data.schema import Batch, Schema
 from deeplight_jax.errors import RunError
 from deeplight_jax.evaluation.evaluate import Progress as Progress
+from deeplight_jax.mesh import Placement, fit
+from deeplight_jax.mesh import place as make_placement
 from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.sparsity.components import Labels, Masks
-from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training import checkpoint, hosts, run
 from deeplight_jax.training.history import Evaluation
+from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.merging import load_initial_masks
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import Plan, check_prunable, make_plan
 from deeplight_jax.training.state import TrainState, abstract_state, init_state
-from deeplight_jax.training.step import TrainStep, make_train_step
+from deeplight_jax.training.step import TrainStep, make_train_step, train_step_of
 
 
 class Job(NamedTuple):
@@ -39,6 +42,7 @@ class Job(NamedTuple):
     step: TrainStep
     optimizer: Any
     progress: Progress
+    place: Placement
 
 
 def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) -> Job:
@@ -53,8 +57,62 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
     _, labels = abstract_params(model, data.schema)
     check_prunable(plan, labels, config.model.name)
     optimizer = build_optimizer(config, labels, plan, row_tables(model, data.schema))
-    step = make_train_step(model, optimizer, config)
-    return Job(config, workdir, data, plan, model, labels, step, optimizer, progress)
+    batch_size = config.data.batch_size
+    place = make_placement(config.mesh.data, config.mesh.table, data.schema.num_rows, batch_size)
+    step = placed_step(place, model, data.schema, optimizer, config)
+    return Job(config, workdir, data, plan, model, labels, step, optimizer, progress, place)
+
+
+class PlacedStep(NamedTuple):
+    """A training step on a mesh: `step(state, the host's part of a batch)`.
+
+    Attributes:
+      program: jitted, `(state, batch) -> (state, loss)` of arrays on the mesh.
+      place: where they are.
+      batch_size: rows of a whole batch.
+    """
+
+    program: Any
+    place: Placement
+    batch_size: int
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        return self.program(state, self.place.batch(batch, self.batch_size))
+
+
+def placed_step(
+    place: Placement, model: nn.Module, schema: Schema, optimizer: Any, config: Config
+) -> TrainStep:
+    """The jitted training step over a placement's devices, of states held as it holds them; donates them."""
+    if place.mesh is None:
+        return make_train_step(model, optimizer, config)
+    keep_freed_memory()
+    like, step = abstract_state(model, schema, optimizer), train_step_of(model, optimizer, config)
+
+    def padded_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
+        state, loss = step(fit(state, like), batch)
+        return place.pad(state), loss
+
+    inputs = (place.shardings(like), place.over_batch)
+    program = place.jit(padded_step, inputs, (inputs[0], place.everywhere), donate_argnums=0)
+    return PlacedStep(program, place, config.data.batch_size)
+
+
+def fresh_state(job: Job) -> TrainState:
+    """A state from the run's seed, made where it is held."""
+    if job.place.mesh is None:
+        return init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
+    seed = job.config.seed
+
+    def init() -> TrainState:
+        return job.place.pad(init_state(job.model, job.data.schema, job.optimizer, seed))
+
+    return jax.jit(init, out_shardings=job.place.shardings(true_state(job)))()
+
+
+def true_state(job: Job) -> TrainState:
+    """Shapes of the run's state, without what a placement puts behind them."""
+    return abstract_state(job.model, job.data.schema, job.optimizer)
 
 
 def plan_of(config: Config, data: Prepared) -> Plan:
@@ -65,7 +123,8 @@ def plan_of(config: Config, data: Prepared) -> Plan:
 def batches_behind(job: Job, step: int) -> Iterator[Batch]:
     """The run's training batches from the one behind a step on, without end."""
     split, config = job.data.split("train"), job.config
-    return train_batches(split, config.data.batch_size, shuffle_seed(config), first_step=step)
+    size = config.data.batch_size
+    return train_batches(split, size, shuffle_seed(config), first_step=step, part=job.place.rows_here(size))
 
 
 def masks_to_start_from(job: Job) -> Masks | None:
@@ -100,7 +159,8 @@ def start_or_resume(job: Job, masks: Masks | None, step: int | None = None) -> S
     """`load_start`, with what an interrupted run reported behind it dropped from its metrics."""
     start = load_start(job, masks, step)
     last = int(start.state.step) if start.resumed else -1
-    run.rewind_metrics(job.workdir, last, evaluated=not start.owes_evaluation)
+    if hosts.is_first():
+        run.rewind_metrics(job.workdir, last, evaluated=not start.owes_evaluation)
     return start
 
 
@@ -113,19 +173,15 @@ def load_start(job: Job, masks: Masks | None, step: int | None = None) -> Start:
       step: of the checkpoint; 0 to begin, None for the newest or, if there is none, to begin.
     """
     directory = job.workdir / "checkpoints"
-    like = abstract_state(job.model, job.data.schema, job.optimizer)
     if step is None:
-        step = max(checkpoint.saved_steps(directory), default=0)
+        step = hosts.same_on_all(max(checkpoint.saved_steps(directory), default=0), str(directory))
     if step:
-        state, about = checkpoint.restore(directory, step, like)
+        state, about = checkpoint.restore(directory, step, true_state(job), job.place)
         losses = tuple(math.nan if x is None else x for x in about.get("losses", ()))
         history, owes = [Evaluation(**e) for e in about["history"]], about.get("owes_evaluation", False)
         return Start(state, history, about["wall_s"], losses, owes, resumed=True)
-    if job.config.train.init_from:
-        state = _inherit(job)
-    else:
-        state = init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
-    return Start(state if masks is None else state.held_to(masks), [], 0.0)
+    state = _inherit(job) if job.config.train.init_from else fresh_state(job)
+    return Start(state if masks is None else state.held_to(job.place.put(masks)), [], 0.0)
 
 
 def check_inherited(config: Config, data: Prepared) -> None:
@@ -152,10 +208,10 @@ def _inherited(config: Config, data: Prepared) -> tuple[Path, int]:
 def _inherit(job: Job) -> TrainState:
     """Another run's weights, Adam moments and step, under this run's schedule and fresh masks."""
     source, step = _inherited(job.config, job.data)
-    parent = make_job(run.load_config_of(source), source, job.data, job.progress)
-    like = abstract_state(parent.model, job.data.schema, parent.optimizer)
-    found, _ = checkpoint.restore(source / "checkpoints", step, like)
-    fresh = init_state(job.model, job.data.schema, job.optimizer, job.config.seed)
+    here = {f"mesh.{axis}": size for axis, size in job.config.mesh.items()}
+    parent = make_job(override(run.load_config_of(source), here), source, job.data, job.progress)
+    found, _ = checkpoint.restore(source / "checkpoints", step, true_state(parent), job.place)
+    fresh = fresh_state(job)
     if jax.tree.structure(fresh.params) != jax.tree.structure(found.params):
         raise RunError(
             f"train.init_from: {source} holds another model than model.name={job.config.model.name}"

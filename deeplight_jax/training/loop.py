@@ -15,7 +15,7 @@ from deeplight_jax.config import Config
 from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Masks
-from deeplight_jax.training import run
+from deeplight_jax.training import hosts, run
 from deeplight_jax.training.checkpoint import saved_steps
 from deeplight_jax.training.finite import LossNotFinite, explain
 from deeplight_jax.training.history import Evaluation, should_stop
@@ -31,7 +31,7 @@ from deeplight_jax.training.job import (
 )
 from deeplight_jax.training.record import conclude, evaluate_epoch, forget, report, save
 from deeplight_jax.training.state import TrainState
-from deeplight_jax.training.stopping import Stop, StopAsked, held_back
+from deeplight_jax.training.stopping import Stop, StopAsked, Terminated, held_back
 
 _LOG = logging.getLogger(__name__)
 REPORT_STEPS = 100  # the loss is fetched from the device and written this often
@@ -75,10 +75,11 @@ def train(
         return finished
     if not saved_steps(workdir / "checkpoints"):
         check_inherited(config, data)
-    with run.owned(workdir), _writing(workdir):
-        run.start(workdir, config, data)
-        if job.plan.notice and notice:
+    with hosts.lost_told(), hosts.first_holds(run.owned(workdir)), _writing(workdir):
+        hosts.first_does(run.start, workdir, config, data)
+        if job.plan.notice and notice and hosts.is_first():
             _LOG.warning("%s", job.plan.notice)
+        hosts.meet("started")
         return run.load_result(workdir) or _train(job, masks, split)
 
 
@@ -109,13 +110,18 @@ def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
     """The run from its newest checkpoint, or from its start, to its result."""
     began = time.monotonic()
     start = start_or_resume(job, masks)
-    with SummaryWriter(str(job.workdir / "tensorboard"), purge_step=int(start.state.step) + 1) as events:
+    with _events(job.workdir / "tensorboard", int(start.state.step) + 1) as events:
         try:
             history, wall_s = _train_epochs(job, start, events, began - start.wall_s)
         except LossNotFinite as error:
             del start  # its memory is needed to go there again
             raise RunError(f"{error}; {explain(job, masks, error.step)}") from error
     return conclude(job, history, wall_s, split)
+
+
+def _events(directory: Path, step: int) -> SummaryWriter:
+    """What TensorBoard reads, from a step on; written by one host."""
+    return SummaryWriter(str(directory), purge_step=step, write_to_disk=hosts.is_first())
 
 
 def _train_epochs(
@@ -133,23 +139,26 @@ def _train_epochs(
     with held_back() as stop:
         if start.owes_evaluation:
             history = _evaluated(job, state, history, first, events, stop)
-        for step in () if stop.signal else range(first + 1, plan.total_steps + 1):
+        for step in () if stop.signal and not hosts.are_several() else range(first + 1, plan.total_steps + 1):
             if step % plan.epoch_steps == 1 and should_stop(history, settings.monitor, settings.patience):
                 break
             state, loss = job.step(state, next(batches))
             losses.append(loss)
             epoch_ends = step % plan.epoch_steps == 0
             saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)
+            ends = hosts.any_asked(stop.signal is not None, step)
             if saves or step % REPORT_STEPS == 0:
                 report(job, state.churn, step, losses, events)
                 losses = []
             if epoch_ends:
                 history = _evaluated(job, state, history, step, events, stop)
-            if saves or stop.signal:
+            if saves or ends:
                 save(job, state, history, time.monotonic() - began, losses)
                 forget(job, history, step)
-            if stop.signal:
-                _announce(job, step, stop.signal.name)
+            if ends:
+                _announce(job, step, stop)
+                if stop.signal is None:
+                    raise Terminated
                 break
             job.progress("training", step, plan.total_steps)
     return history, time.monotonic() - began
@@ -160,12 +169,13 @@ def _evaluated(
 ) -> list[Evaluation]:
     """The evaluations with this one behind them, or as they are if a signal has cut it short."""
     try:
-        watched = job._replace(progress=stop.watch(job.progress))
+        watched = job if hosts.are_several() else job._replace(progress=stop.watch(job.progress))
         return [*history, evaluate_epoch(watched, state, step, events)]
     except StopAsked:
         return history
 
 
-def _announce(job: Job, step: int, signal: str) -> None:
+def _announce(job: Job, step: int, stop: Stop) -> None:
+    signal = stop.signal.name if stop.signal else "another host was asked to end"
     of = f"step {step} of {job.plan.total_steps}"
     _LOG.warning("%s: saved %s; the same command goes on from there in %s", signal, of, job.workdir)

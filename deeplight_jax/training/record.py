@@ -13,15 +13,17 @@ from tensorboardX import SummaryWriter
 from deeplight_jax.config import config_hash
 from deeplight_jax.errors import RunError
 from deeplight_jax.evaluation.accounting import sparsity_report
-from deeplight_jax.evaluation.evaluate import evaluate_split
+from deeplight_jax.evaluation.evaluate import make_scorer, metrics_of, score_each
 from deeplight_jax.evaluation.metrics import Metrics
+from deeplight_jax.models import abstract_params
 from deeplight_jax.sparsity.churn import Churn, read_churn
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.finite import check_losses, check_state
 from deeplight_jax.training.history import Evaluation, best
-from deeplight_jax.training.job import Job
+from deeplight_jax.training.hosts import first_does, meet
+from deeplight_jax.training.job import Job, true_state
 from deeplight_jax.training.plan import is_ripe, targets
-from deeplight_jax.training.state import TrainState, abstract_state
+from deeplight_jax.training.state import TrainState
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ def report(
     if values.size:
         row["loss"] = float(values.mean())
         events.add_scalar("train/loss", row["loss"], step)
-    run.append_metrics(job.workdir, row | ({"churn": moved} if moves else {}))
+    first_does(run.append_metrics, job.workdir, row | ({"churn": moved} if moves else {}))
     for code, m in moves.items():
         events.add_scalar(f"churn/{code}_pruned", m.pruned, step)
         events.add_scalar(f"churn/{code}_regrown", m.regrown, step)
@@ -62,9 +64,20 @@ def evaluate_epoch(job: Job, state: TrainState, step: int, events: SummaryWriter
     """Metrics of the projected model on the validation split, written down."""
     check_state(job, state)
     params = state.projected()
-    split = job.data.split("valid")
-    metrics = evaluate_split(job.model, params, split, job.config.eval.batch_size, job.progress)
-    return record_evaluation(job, params, metrics, step, events)
+    metrics = _evaluate(job, params, "valid")
+    return record_evaluation(job, _whole(job, params), metrics, step, events)
+
+
+def _evaluate(job: Job, params: Any, split: str) -> Metrics:
+    """Metrics of projected parameters, as the placement holds them."""
+    rows = job.data.split(split)
+    scorer = make_scorer(job.model, job.data.schema, job.config.eval.batch_size, job.place)
+    return metrics_of(score_each(scorer, [params], rows, job.progress)[0], rows)
+
+
+def _whole(job: Job, params: Any) -> Any:
+    """Parameters on this host, of their true shapes."""
+    return job.place.gather(params, abstract_params(job.model, job.data.schema)[0])
 
 
 def record_evaluation(
@@ -74,7 +87,7 @@ def record_evaluation(
     report = sparsity_report(params, job.labels, targets(job.plan))
     rates = {f"rate_{code}": c["rate"] for code, c in report["components"].items()}
     row = {"step": step, "epoch": step / job.plan.epoch_steps, "split": "valid", **metrics.to_json(), **rates}
-    run.append_metrics(job.workdir, row)
+    first_does(run.append_metrics, job.workdir, row)
     for name in ("roc_auc", "log_loss", "calibration_ratio", *rates):
         events.add_scalar(f"valid/{name}", row[name], step)
     return Evaluation(step, is_ripe(job.plan, job.config, step), metrics.roc_auc, metrics.log_loss)
@@ -105,7 +118,12 @@ def save(
     owes = step % job.plan.epoch_steps == 0 and (not history or history[-1].step != step)
     about = {"history": [e._asdict() for e in history], "wall_s": wall_s}
     about |= {"losses": pending, "owes_evaluation": owes}
-    checkpoint.save(job.workdir / "checkpoints", state, about, job.labels)
+    true = None
+    if job.place.mesh is not None:
+        like = true_state(job)
+        true = job.place.gather(state.masks, like.masks), like.params
+        about[checkpoint.ROWS_BEHIND] = job.place.rows_behind
+    checkpoint.save(job.workdir / "checkpoints", state, about, job.labels, true)
 
 
 def forget(job: Job, history: Sequence[Evaluation], step: int) -> None:
@@ -116,7 +134,7 @@ def forget(job: Job, history: Sequence[Evaluation], step: int) -> None:
     directory = job.workdir / "checkpoints"
     leader = best(history, job.config.train.monitor)
     latest = [s for s in checkpoint.saved_steps(directory) if s <= step][-job.config.train.keep :]
-    checkpoint.prune(directory, {*latest, *([leader.step] if leader else [])})
+    first_does(checkpoint.prune, directory, {*latest, *([leader.step] if leader else [])})
 
 
 def conclude(job: Job, history: Sequence[Evaluation], wall_s: float, split: str) -> dict[str, Any]:
@@ -128,20 +146,17 @@ def conclude(job: Job, history: Sequence[Evaluation], wall_s: float, split: str)
     leader = best(history, job.config.train.monitor)
     if leader is None:
         raise RunError(f"{job.workdir}: no evaluation reached the target rates; train for more epochs")
-    like = abstract_state(job.model, job.data.schema, job.optimizer)
-    state, _ = checkpoint.restore(job.workdir / "checkpoints", leader.step, like)
+    state, _ = checkpoint.restore(job.workdir / "checkpoints", leader.step, true_state(job), job.place)
     params = state.projected()
     name = split if split in job.data.splits and job.data.splits[split].rows else "valid"
-    metrics = evaluate_split(
-        job.model, params, job.data.split(name), job.config.eval.batch_size, job.progress
-    )
+    metrics = _evaluate(job, params, name)
     result = {
         **metrics.to_json(),
         "split": name,
         "steps": history[-1].step,
         "best_step": leader.step,
         "valid": {"roc_auc": leader.roc_auc, "log_loss": leader.log_loss},
-        **sparsity_report(params, job.labels, targets(job.plan)),
+        **sparsity_report(_whole(job, params), job.labels, targets(job.plan)),
         "notice": job.plan.notice,
         "model": job.config.model.name,
         "config_hash": config_hash(job.config),
@@ -151,5 +166,6 @@ def conclude(job: Job, history: Sequence[Evaluation], wall_s: float, split: str)
     }
     if job.config.train.on_nonfinite == "skip":
         result["skipped_steps"] = sum(row.get("skipped", 0) for row in run.load_metrics(job.workdir))
-    run.write_result(job.workdir, result)
+    first_does(run.write_result, job.workdir, result)
+    meet("result")
     return result

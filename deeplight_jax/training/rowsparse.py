@@ -150,6 +150,9 @@ def check_row_sparse(config: Config) -> None:
             raise ConfigError("optim.embedding_learning_rate is for optim.embedding=lazy_adam or "
                               "rowwise_adagrad; adam has one learning rate")  # fmt: skip
         return
+    if config.mesh.data * config.mesh.table > 1:
+        raise ConfigError(f"optim.embedding={optim.embedding} updates tables of one device; leave mesh.data "
+                          "and mesh.table at 1, or set optim.embedding=adam")  # fmt: skip
     growth = GROWTHS.get(sparsity.growth)
     for key, dense in (
         ("criterion", CRITERIA[sparsity.criterion].observe is not None),

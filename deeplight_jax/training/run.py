@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from deeplight_jax.config import Config, config_hash, flatten, from_json, to_json
+from deeplight_jax.config import PLACES, Config, config_hash, flatten, from_json, to_json
 from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Schema
@@ -202,7 +202,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _difference(before: Config, after: Config) -> str:
     a, b = flatten(before), flatten(after)
-    keys = [key for key in a if a[key] != b.get(key) and key != "data.dir"]
+    keys = [key for key in a if a[key] != b.get(key) and key not in PLACES]
     return ", ".join(f"{key}={a[key]!r} there, {b[key]!r} here" for key in keys[:3]) + (
         ", ..." if keys[3:] else ""
     )
