@@ -25,12 +25,28 @@ CONFIG = "experiments/criteo_small.py:deepfwfm"
 CODES = ("dense", "D90-R90-F40")
 SETTINGS: dict[str, dict[str, Any]] = {
     "adam": {},
-    "lazy_adam": {},
-    "rowwise_adagrad": {},
+    "lazy_adam": {"optim.embedding_l2": 0.2},
+    "rowwise_adagrad": {"optim.embedding_learning_rate": 1e-2, "optim.embedding_l2": 0.2},
 }
 TRIED = {
-    "lazy_adam": ((3e-4, 5e-3), (1e-3, 5e-3), (1e-3, 0.05), (1e-3, 0.2), (3e-3, 0.05), (3e-3, 0.2)),
-    "rowwise_adagrad": ((3e-3, 5e-3), (3e-3, 0.05), (1e-2, 5e-3), (1e-2, 0.05), (1e-2, 0.2), (3e-2, 5e-3)),
+    "lazy_adam": (
+        (3e-4, 5e-3),
+        (1e-3, 5e-3),
+        (1e-3, 0.05),
+        (1e-3, 0.2),
+        (1e-3, 0.5),
+        (3e-3, 0.05),
+        (3e-3, 0.2),
+    ),
+    "rowwise_adagrad": (
+        (3e-3, 5e-3),
+        (3e-3, 0.05),
+        (1e-2, 5e-3),
+        (1e-2, 0.05),
+        (1e-2, 0.2),
+        (1e-2, 0.5),
+        (3e-2, 5e-3),
+    ),
 }
 """(learning rate of tables, embedding_l2) of each trial."""
 

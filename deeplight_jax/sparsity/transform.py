@@ -6,7 +6,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -88,8 +88,7 @@ def project_onto_masks(
       warmup_steps: steps before k = 0.
       interval_steps: an event whenever k > 0 is a multiple of this.
       epoch_steps: also an event at every multiple of this step behind the warm-up; 0 for none.
-      damping: D of s = S(1 - D^(k/U)); traced, as targets and U are.
-      damping_steps: U in steps.
+      damping, damping_steps: D and U, in steps, of s = S(1 - D^(k/U)); traced, as targets are.
       regrow: pruned weights may grow back between events and be judged again; else they stay at zero.
       rule: another schedule or criterion, or growth at a constant count.
 
@@ -98,8 +97,7 @@ def project_onto_masks(
       1-based number of this update; one that is not batched keeps the event a branch under `jax.vmap`.
       `gradients` are the loss's, for a criterion or growth that reads them; growth refuses scope N:M. With
       `apply` the parameters after the update come in place of updates: fewer passes over large tables. With
-      `applied=True` they are given in place of updates, too, and at zero where they are held there between
-      events: then a step without an event passes over nothing.
+      `applied` they are given so, too, held at zero where they must be: no pass at all without an event.
     """
     if rule.growth is not None:
         check_growable(components)
@@ -109,17 +107,14 @@ def project_onto_masks(
     def update(
         updates: Any, state: Any, params: Any = None, *, step: Any, gradients: Any = None, **extra: Any
     ) -> tuple[Any, ProjectionState]:
-        _check_given(params, gradients, rule)
         k = jnp.asarray(step, jnp.int32) - warmup_steps
         event = _is_event(k, warmup_steps, interval_steps, epoch_steps)
         state = _observe(state, params, gradients, rule)
-        applied = extra.get("applied", False)
-        whole = applied or extra.get("apply", False)
-        moved = optax.apply_updates(params, updates) if whole and not applied else updates
-        hold = apply_masks if whole else partial(_hold, params=params)
+        apply, applied = extra.get("apply", False), extra.get("applied", False)
+        moved, hold = _target(updates, params, apply=apply, applied=applied)
 
         def project(moved: Any, before: Masks, churn: Churn) -> tuple[Any, Masks, Churn]:
-            after = moved if whole else optax.apply_updates(params, moved)
+            after = moved if apply or applied else optax.apply_updates(params, moved)
             masks = _select(after, gradients, k, state._replace(masks=before), labels, components, rule)
             if held and rule.growth is None:
                 masks = intersect(before, masks)  # given masks may be ahead of the rate
@@ -130,6 +125,17 @@ def project_onto_masks(
         return moved, state._replace(masks=masks, churn=churn)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _target(
+    updates: Any, params: Any, *, apply: bool, applied: bool
+) -> tuple[Any, Callable[[Any, Masks], Any]]:
+    """What is masked, the parameters after the update or the updates, and how."""
+    if applied:
+        return updates, apply_masks
+    if apply:
+        return optax.apply_updates(params, updates), apply_masks
+    return updates, partial(_hold, params=params)
 
 
 def _init(
@@ -164,7 +170,8 @@ def _check_given(params: Any, gradients: Any, rule: Rule) -> None:
 
 
 def _observe(state: ProjectionState, params: Any, gradients: Any, rule: Rule) -> ProjectionState:
-    """The state with this step's gradients taken into the criterion's memory."""
+    """The state with this step's gradients taken into the criterion's memory, if given what it needs."""
+    _check_given(params, gradients, rule)
     if rule.criterion.observe is None:
         return state
     scores = rule.criterion.observe(state.memory["scores"], params, gradients)

@@ -81,6 +81,7 @@ def test_a_member_is_the_run_it_would_be_alone(index, counted, world, tmp_path):
 
 
 def test_row_sparse_members_are_the_runs_they_would_be_alone(config, world, tmp_path):
+    """Up to rounding: XLA orders some of a mapped step's sums in another way."""
     rates = axis("optim.embedding_learning_rate", [0.0, 0.02])
     sparse = override(config, {"optim.embedding": "rowwise_adagrad", "sparsity.embedding": 0.4})
     status = run_sweep(Sweep(sparse, rates), tmp_path / "s", COMPILED, data=world)
@@ -89,10 +90,10 @@ def test_row_sparse_members_are_the_runs_they_would_be_alone(config, world, tmp_
         member = ledger.place(tmp_path / "s", name)
         train(from_json((member / "config.json").read_text()), tmp_path / name, data=world, split="valid")
         a, b = load_run(member), load_run(tmp_path / name)
-        for x, y in zip(
-            jax.tree.leaves((a.params, a.masks)), jax.tree.leaves((b.params, b.masks)), strict=True
-        ):
+        for x, y in zip(jax.tree.leaves(a.masks), jax.tree.leaves(b.masks), strict=True):
             np.testing.assert_array_equal(x, y)
+        for x, y in zip(jax.tree.leaves(a.params), jax.tree.leaves(b.params), strict=True):
+            np.testing.assert_allclose(x, y, atol=1e-6)
 
 
 def outermost_loops(jaxpr):
