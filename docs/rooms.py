@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "deeplight_jax"
 ROOMS = ("cli", "quickstart", "reporting", "sweeping", "serving", "training", "evaluation", "models",
          "layers", "sparsity", "data")  # fmt: skip
-GROUND = ("config", "keys", "errors")  # imported everywhere, so drawn as the ground without arrows
+GROUND = ("mesh", "config", "keys", "errors")  # imported everywhere, so drawn as the ground without arrows
 _ROW, _LEFT, _BOX, _WIDTH = 46, 180, 100, 980
 
 
