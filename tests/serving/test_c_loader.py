@@ -10,7 +10,7 @@ from c_library import DL_DAMAGED, DL_FILE, DL_ID, DL_LEVEL, DL_VALUE, Refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from levels import NATIVE_LEVELS
-from random_models import CASES, SCHEMAS, random_rows
+from random_models import CASES, SCHEMAS, random_rows, schema_of
 from small_artifacts import small
 
 from deeplight_jax import serving
@@ -49,6 +49,15 @@ def test_it_scores_as_python_does_bit_for_bit(library, tmp_path, name, options, 
     np.testing.assert_array_equal(
         library.open_memory(path.read_bytes()).logits(*batches[-1]), serving.load(path).logits(*batches[-1])
     )
+
+
+@needs_native
+def test_a_table_of_large_pages_scores_as_python_does(library, tmp_path):
+    schema, path = schema_of(1, (70_000, 3)), tmp_path / "model.safetensors"  # 4.5 MB of rows
+    save(path, small("deepfm", schema))
+    rows = random_rows(schema, 200, 1)
+    ours, theirs = serving.load(path), library.open(path)
+    np.testing.assert_array_equal(theirs.logits(*rows), ours.logits(*rows))
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
