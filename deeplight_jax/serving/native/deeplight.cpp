@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "engine.hpp"
+#include "fetch.hpp"
 
 namespace deeplight {
 namespace {
@@ -139,11 +140,8 @@ int score_blocks(const dl_engine &engine, float *scratch, const int32_t *ids, co
   const Plan &m = engine.plan;
   int here = static_cast<int>(std::min<int64_t>(kBlock, rows - first));
   if (int code = check_rows(engine, ids + first * m.categorical, values + first * m.numeric, first, here, error)) return code;
-  if (m.format == DL_TABLE_PACKED)
-    for (int i = 0; i < here * m.categorical; i++)
-      DL_PREFETCH(m.index_of(i % m.categorical, ids[first * m.categorical + i]), 2);
-  for (int i = 0; i < here * m.categorical; i++)
-    DL_PREFETCH_ROW(m, i % m.categorical, ids[first * m.categorical + i], 2);
+  fetch_starts(m, ids + first * m.categorical, here);
+  fetch_rows(m, ids + first * m.categorical, here);
   while (first < rows) {
     const int64_t behind = first + here;
     const int next = static_cast<int>(std::min<int64_t>(kBlock, rows - behind));
@@ -151,6 +149,10 @@ int score_blocks(const dl_engine &engine, float *scratch, const int32_t *ids, co
     // the rows behind are checked first, for this block already asks for their table rows
     if (next > 0)
       if (int code = check_rows(engine, ahead, values + behind * m.numeric, behind, next, error)) return code;
+    const int64_t after = behind + next;
+    if (after < rows)
+      fetch_cells(m, ids + after * m.categorical, values + after * m.numeric,
+                  static_cast<int>(std::min<int64_t>(kBlock, rows - after)));
     engine.level->block(m, scratch, own, values + first * m.numeric, here, ahead, next, out + first);
     first = behind, here = next;
   }

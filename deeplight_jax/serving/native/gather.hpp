@@ -90,7 +90,7 @@ static inline void take_all(const Row &row, int dim, float *z, vec &acc) {
 
 // Numeric fields' values.
 template <int NV>
-static void take_values(const float *values, int count, float *z) {
+DL_STAGE void take_values(const float *values, int count, float *z) {
   constexpr int kRows = NV * kLanes;
   for (int v = 0; v < NV; v++, values += kLanes * count, z += kLanes) {
     int first = 0;
@@ -106,7 +106,7 @@ static void take_values(const float *values, int count, float *z) {
 
 // Inputs z [input, row] of the block's rows, and what table and values add to the logits.
 template <int NV>
-static void gather(const Plan &m, const int32_t *ids, const float *values, float *decoded, float *z, vec (&sums)[NV]) {
+DL_STAGE void gather(const Plan &m, const int32_t *ids, const float *values, float *decoded, float *z, vec (&sums)[NV]) {
   constexpr int kRows = NV * kLanes;
   const int numeric = m.numeric, fields = m.categorical, dim = m.dim, width = m.width;
   const bool as_it_lies = m.format == DL_TABLE_F32;

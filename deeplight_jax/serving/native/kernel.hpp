@@ -18,6 +18,10 @@ static inline vec only(vec x, const int32_t *mask) {
   return reinterpret_cast<vec>(reinterpret_cast<ints>(x) & reinterpret_cast<ints>(load(reinterpret_cast<const float *>(mask))));
 }
 
+// A step of a block is a function of its own: gcc allocates its registers, and a profile shows its time, apart.
+#define DL_STAGE __attribute__((noinline)) static
+#define DL_INLINE __attribute__((always_inline)) static inline
+
 #include "decode.hpp"
 
 template <int H, int... I>
@@ -34,7 +38,7 @@ static inline float sum(vec x) {
     return x[0];
 }
 
-#include "ahead.hpp"
+#include "fits.hpp"
 #include "gather.hpp"
 
 // One of four weights in every lane, from a vector of them all over.
@@ -48,12 +52,16 @@ static inline void add(vec (&acc)[NV], vec weight, const float *column) {
   for (int v = 0; v < NV; v++) acc[v] += weight * load(column + v * kLanes);
 }
 
-// kTogether units, U at a time, on NV vectors of rows of the block.
-template <int NV, int U>
-static inline void units(const int32_t *at, const float *weight, const float *bias, int length, const float *x,
-                         float *out) {
+// kTogether units, U at a time, on NV vectors of rows of the block; done(unit, vec[NV]) has each.
+template <int NV, int U, class Done>
+DL_INLINE void units(const int32_t *at, const float *weight, const float *bias, int length, const float *x,
+                         const Done &done) {
   constexpr auto lanes = std::make_integer_sequence<int, kLanes>{};
-  const auto column = [=](int e) { return x + static_cast<ptrdiff_t>(at[e]) * (NV * kLanes); };
+  const auto column = [=](int e) {
+    const float *out = x + static_cast<ptrdiff_t>(at[e]) * (NV * kLanes / kScale);
+    asm("" : "+r"(out));  // one address for NV loads
+    return out;
+  };
   for (int first = 0; first < kTogether; first += U) {
     vec acc[U][NV];
     for (int u = 0; u < U; u++)
@@ -70,25 +78,48 @@ static inline void units(const int32_t *at, const float *weight, const float *bi
       for (int e = first; e < length * kTogether; e += kTogether)
         for (int u = 0; u < U; u++) add(acc[u], weight[e + u] - vec{}, column(e + u));
     }
-    for (int u = 0; u < U; u++)
-      for (int v = 0; v < NV; v++) store(out + ((first + u) * NV + v) * kLanes, relu(acc[u][v]));
+    for (int u = 0; u < U; u++) {
+      for (int v = 0; v < NV; v++) acc[u][v] = relu(acc[u][v]);
+      done(first + u, acc[u]);
+    }
+  }
+}
+
+// The units of a layer, done(unit, vec[NV]) has each; those that pad the last group, too.
+template <int NV, class Done>
+DL_INLINE void layer_of(const Groups &g, const float *x, const Done &done) {
+  const int32_t *starts = g.starts.data(), *indices = g.indices.data();
+  const float *values = g.values.data(), *bias = g.bias.data();
+  for (int i = 0, count = g.count(); i < count; i++) {
+    const ptrdiff_t start = static_cast<ptrdiff_t>(starts[i]) * kTogether;
+    const int length = starts[i + 1] - starts[i], first = i * kTogether;
+    units<NV, DL_UNITS>(indices + start, values + start, bias + first, length, x,
+                        [&](int u, const vec(&unit)[NV]) { done(first + u, unit); });
   }
 }
 
 template <int NV>
-static void hidden(const Groups &g, const float *x, float *out, Ahead &ahead) {
-  const int count = g.count(), share = ahead.left / count + 1;
-  for (int i = 0; i < count; i++) {
-    const ptrdiff_t start = static_cast<ptrdiff_t>(g.starts[i]) * kTogether;
-    ahead.some(share);
-    units<NV, DL_UNITS>(&g.indices[start], &g.values[start], &g.bias[i * kTogether],
-                        g.starts[i + 1] - g.starts[i], x, out + i * kTogether * (NV * kLanes));
-  }
+DL_STAGE void hidden(const Layer &layer, const float *x, float *out) {
+  layer_of<NV>(layer.together, x, [=](int u, const vec(&unit)[NV]) {
+    for (int v = 0; v < NV; v++) store(out + (u * NV + v) * kLanes, unit[v]);
+  });
+}
+
+// The last layer, whose units go to the logits at once.
+template <int NV>
+DL_STAGE void last_hidden(const Layer &layer, const float *x, const float *output, vec (&sums)[NV]) {
+  vec acc[NV];
+  for (int v = 0; v < NV; v++) acc[v] = sums[v];
+  layer_of<NV>(layer.together, x, [&, count = layer.units](int u, const vec(&unit)[NV]) {
+    if (u >= count) return;  // 0 times what is not there is no 0 where an input is infinite
+    for (int v = 0; v < NV; v++) acc[v] += output[u] * unit[v];
+  });
+  for (int v = 0; v < NV; v++) sums[v] = acc[v];
 }
 
 // FM's pairs pooled by dimension [dim, row]: half of (sum e)^2 - sum e^2.
 template <int NV>
-static void pool(const Plan &m, const float *z, float *out) {
+DL_STAGE void pool(const Plan &m, const float *z, float *out) {
   constexpr int kRows = NV * kLanes;
   for (int d = 0; d < m.dim; d++)
     for (int v = 0; v < NV; v++) {
@@ -115,7 +146,7 @@ static inline vec value(const Plan &m, const float *z, int field, int d, int v) 
 
 // <e_i, e_j> of the field pairs that the net reads, [product, row].
 template <int NV>
-static void multiply(const Plan &m, const float *z, float *out) {
+DL_STAGE void multiply(const Plan &m, const float *z, float *out) {
   for (size_t p = 0; p < m.products.size() / 2; p++)
     for (int v = 0; v < NV; v++) {
       vec total{};
@@ -125,6 +156,21 @@ static void multiply(const Plan &m, const float *z, float *out) {
     }
 }
 
+// z' Q z.
+template <int NV>
+DL_STAGE void quadratic(const Plan &m, const float *z, vec (&sums)[NV]) {
+  const int32_t *indptr = m.quadratic.indptr.data(), *at = m.quadratic.indices.data(), *row = m.q_row.data();
+  const float *weight = m.quadratic.values.data();
+  vec acc[NV];
+  for (int v = 0; v < NV; v++) acc[v] = sums[v];
+  for (size_t q = 0, count = m.q_row.size(); q < count; q++) {
+    vec t[NV] = {};
+    for (int e = indptr[q]; e < indptr[q + 1]; e++) add(t, weight[e] - vec{}, z + at[e] * (NV * kLanes));
+    for (int v = 0; v < NV; v++) acc[v] += t[v] * load(z + (row[q] * NV + v) * kLanes);
+  }
+  for (int v = 0; v < NV; v++) sums[v] = acc[v];
+}
+
 template <int NV>
 static void block_of(const Plan &m, float *scratch, const int32_t *ids, const float *values, int rows,
                      const int32_t *next, int next_rows, float *logits) {
@@ -132,7 +178,7 @@ static void block_of(const Plan &m, float *scratch, const int32_t *ids, const fl
   float *z = scratch, *pooled = z + std::max(m.inputs, m.widest + kTogether) * kRows;
   float *products = pooled + m.dim * kRows, *one = products + m.products.size() / 2 * kRows;
   float *decoded = one + (m.widest + kTogether) * kRows;
-  Ahead ahead(m, next, next_rows);
+  fetch_starts(m, next, next_rows);
   if (rows < kRows) {  // the last one's cells stand in for those that are missing
     int32_t *cells = reinterpret_cast<int32_t *>(decoded + kLanes * m.width);
     float *numbers = decoded + kLanes * m.width + kRows * m.categorical;
@@ -146,28 +192,24 @@ static void block_of(const Plan &m, float *scratch, const int32_t *ids, const fl
   vec acc[NV];
   for (int v = 0; v < NV; v++) acc[v] = m.bias - vec{};
   gather<NV>(m, ids, values, decoded, z, acc);
-  for (size_t q = 0; q < m.q_row.size(); q++) {
-    vec t[NV] = {};
-    for (int e = m.quadratic.indptr[q]; e < m.quadratic.indptr[q + 1]; e++)
-      for (int v = 0; v < NV; v++)
-        t[v] += m.quadratic.values[e] * load(z + (m.quadratic.indices[e] * NV + v) * kLanes);
-    for (int v = 0; v < NV; v++) acc[v] += t[v] * load(z + (m.q_row[q] * NV + v) * kLanes);
-  }
+  fetch_rows(m, next, next_rows);
+  quadratic<NV>(m, z, acc);
   if (m.all_pairs || m.net_input == DL_NET_POOLED) pool<NV>(m, z, pooled);
   if (m.all_pairs)
     for (int d = 0; d < m.dim; d++)
       for (int v = 0; v < NV; v++) acc[v] += load(pooled + d * kRows + v * kLanes);
   if (m.net_input == DL_NET_PRODUCTS) multiply<NV>(m, z, products);
   const float *x = m.net_input == DL_NET_POOLED ? pooled : m.net_input == DL_NET_PRODUCTS ? products : z;
-  for (const Layer &layer : m.layers) {
+  const int layers = static_cast<int>(m.layers.size());
+  for (int i = 0; i < layers - 1; i++) {
     float *out = x == one ? z : one;
-    hidden<NV>(layer.together, x, out, ahead);
+    hidden<NV>(m.layers[i], x, out);
     x = out;
   }
-  const int last = m.layers.empty() ? m.net_inputs : m.layers.back().units;
-  for (int u = 0; u < last; u++)
-    for (int v = 0; v < NV; v++) acc[v] += m.output[u] * load(x + u * kRows + v * kLanes);
-  ahead.some(ahead.left);
+  if (layers)
+    last_hidden<NV>(m.layers.back(), x, m.output.data(), acc);
+  else
+    for (int u = 0; u < m.net_inputs; u++) add(acc, m.output[u] - vec{}, x + u * kRows);
   for (int v = 0; v < NV; v++)
     for (int j = 0; j < kLanes && v * kLanes + j < rows; j++) logits[v * kLanes + j] = acc[v][j];
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "deeplight.h"
+#include "fetch.hpp"
 #include "plan.hpp"
 
 #if defined(__x86_64__)

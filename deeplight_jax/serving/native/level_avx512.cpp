@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "deeplight.h"
+#include "fetch.hpp"
 #include "plan.hpp"
 
 #if defined(__x86_64__)
@@ -15,6 +16,7 @@
 #else
 #pragma GCC push_options
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // of its own header
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,fma,prefer-vector-width=512")
 #endif
 #define DL_BYTES 64

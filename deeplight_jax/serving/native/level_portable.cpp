@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "deeplight.h"
+#include "fetch.hpp"
 #include "plan.hpp"
 
 #define DL_BYTES 16

@@ -91,6 +91,7 @@ void plan_layers(const dl_model &m, Plan &p) {
     const Rows rows = take(layer.weights, order);
     std::vector<float> bias;
     for (int32_t u : order) bias.push_back(layer.bias[u]);
+    for (int32_t &at : place) at *= kScale;
     p.layers.push_back({group(rows, bias, place, kTogether), group(rows, bias, single, kChains), rows.count()});
     place.assign(order.size(), 0);
     for (size_t u = 0; u < order.size(); u++) place[order[u]] = static_cast<int32_t>(u);
@@ -122,8 +123,9 @@ void plan_quadratic(const dl_model &m, Plan &p) {
   std::vector<int32_t> rows;
   for (int r = 0; r < m.quadratic.rows; r++)
     if (m.quadratic.indptr[r] < m.quadratic.indptr[r + 1]) rows.push_back(r);
-  p.quadratic = take(m.quadratic, rows);
-  p.q_row = rows;
+  p.q_row = by_length(m.quadratic);  // a row as long as that before it is no surprise to the processor
+  p.q_row.erase(p.q_row.begin(), p.q_row.end() - static_cast<ptrdiff_t>(rows.size()));
+  p.quadratic = take(m.quadratic, p.q_row);
   p.rest.indptr.push_back(0);
   const size_t fields = p.categorical;
   Joined pairs{p.pairs, p.pair_values, std::vector<int32_t>(fields * fields, -1)};
@@ -179,6 +181,20 @@ void plan_table(const dl_model &m, Plan &p) {
   p.table = static_cast<const char *>(m.table);
 }
 
+// The categorical fields but the smallest, whose rows make up kNearBytes together.
+std::vector<int32_t> far_fields(const Plan &p) {
+  std::vector<int32_t> order(p.categorical);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return p.sizes[a] < p.sizes[b]; });
+  int64_t bytes = 0;
+  const auto first = std::find_if(order.begin(), order.end(), [&](int32_t c) {
+    return (bytes += p.sizes[c] * p.row_bytes()) > kNearBytes;
+  });
+  std::vector<int32_t> out(first, order.end());
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 }  // namespace
 
 void check(const dl_model &m) {
@@ -229,6 +245,7 @@ Plan make_plan(const dl_model &m) {
     p.offsets.push_back(row);
     row += m.sizes[c];
   }
+  p.far = far_fields(p);
   p.products.assign(m.product_fields, m.product_fields + 2 * m.products);
   plan_layers(m, p);
   plan_quadratic(m, p);

@@ -14,16 +14,6 @@
 #define DL_SCALAR __attribute__((optimize("no-tree-vectorize", "no-tree-slp-vectorize")))
 #endif
 
-// Asks for memory ahead of its use: 3, to the first cache, which a block's rows do not fit; 2, to the second. Macros,
-// for gcc takes a function that does nothing else to have no effect, and drops its calls.
-#define DL_PREFETCH(place, near) __builtin_prefetch(place, 0, near)
-#define DL_PREFETCH_ROW(plan, c, id, near)                                                        \
-  do {                                                                                            \
-    const char *place = (plan).row(c, id);                                                        \
-    for (int64_t byte = 0; byte < (plan).row_bytes(); byte += 64) DL_PREFETCH(place + byte, near); \
-    if ((plan).format == DL_TABLE_PACKED) DL_PREFETCH(place + (plan).row_bytes() - 1, near);      \
-  } while (0)
-
 namespace deeplight {
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
@@ -33,10 +23,12 @@ constexpr bool kBigEndian = false;
 #endif
 
 constexpr int kBlock = 32;      // rows of a block, its activations [unit, row]
+constexpr int kScale = 16;      // inputs' indices for blocks are multiplied by: floats of half a block's column
 constexpr int kTogether = 4;    // units that a block's kernel sums up together
 constexpr int kChains = 8;      // the same of a single row's kernel
 constexpr int kSlack = 32;      // floats behind a single row's activations: a group and a vector
 constexpr int kThreadRows = 1024;  // a thread is not worth starting for fewer
+constexpr int kNearBytes = 128 << 10;  // so many of table rows stay in the second cache by themselves
 constexpr int kSingleRows = 3;  // up to so many rows are scored one by one
 
 // A sparse matrix by rows.
@@ -71,6 +63,7 @@ struct Plan {
   std::vector<float> numeric_rows;  // [numeric, width], rows of the numeric fields as floats
   std::vector<int32_t> sizes;
   std::vector<int64_t> offsets;  // first table row of each categorical field
+  std::vector<int32_t> far;      // categorical fields whose table rows the cache does not keep by itself
 
   std::vector<int32_t> products;  // [product, 2]
   std::vector<Layer> layers;

@@ -1,4 +1,4 @@
-// What is done for rows before their turn: included by kernel.hpp, for its vector level.
+// Whether rows can be scored: included by kernel.hpp, for its vector level.
 
 typedef uint32_t words __attribute__((vector_size(DL_BYTES)));
 
@@ -34,34 +34,3 @@ static bool fits(const Plan &m, const int32_t *ids, const float *values, int row
   for (int j = 0; j < kLanes; j++) rest |= bad[j];
   return !(rest >> 31);
 }
-
-// Asks for table rows ahead of their use, a few at a time; where packed ones begin, for all of them first.
-struct Ahead {
-  const Plan &m;
-  const int32_t *ids;
-  int left, field = 0;
-  const bool short_rows;  // within one cache line
-
-  Ahead(const Plan &plan, const int32_t *next, int rows)
-      : m(plan), ids(next), left(rows * plan.categorical),
-        short_rows(plan.format != DL_TABLE_PACKED && plan.row_bytes() <= 64) {
-    if (m.format == DL_TABLE_PACKED)
-      for (int i = 0; i < left; i++) DL_PREFETCH(m.index_of(i % m.categorical, ids[i]), 2);
-  }
-
-  void some(int count) {
-    count = count < left ? count : left;
-    left -= count;
-    const int64_t *offsets = m.offsets.data(), stride = m.stride;
-    const char *table = m.table;
-    while (count > 0) {
-      const int until_end = m.categorical - field, here = count < until_end ? count : until_end;
-      if (short_rows)
-        for (int i = 0; i < here; i++) DL_PREFETCH(table + (offsets[field + i] + ids[i]) * stride, 2);
-      else
-        for (int i = 0; i < here; i++) DL_PREFETCH_ROW(m, field + i, ids[i], 2);
-      ids += here, count -= here, field = here < until_end ? field + here : 0;
-    }
-  }
-};
-
