@@ -82,8 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_train(commands, _OUT, _ERR)
     evaluate = commands.add_parser("eval", help="metrics of a run's projected model", allow_abbrev=False)
-    evaluate.add_argument("--run", required=True, dest="workdir", metavar="RUN[@STEP]")
-    evaluate.add_argument("--split", default="test", choices=("train", "valid", "test"))
+    evaluate.add_argument(
+        "--run", required=True, dest="workdir", metavar="RUN[@STEP]", help="a run, by default its best step"
+    )
+    evaluate.add_argument(
+        "--split", default="test", choices=("train", "valid", "test"), help="rows to evaluate on"
+    )
     evaluate.add_argument(
         "--data", type=Path, metavar="DIR", help="other rows, prepared with --vocab of the run's data"
     )
@@ -99,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
     quickstart = commands.add_parser(
         "quickstart", help="dense against pruned on a planted world", allow_abbrev=False
     )
-    quickstart.add_argument("--workdir", type=Path, default=Path("runs/quickstart"), metavar="DIR")
+    quickstart.add_argument(
+        "--workdir", type=Path, default=Path("runs/quickstart"), metavar="DIR", help="data and runs go here"
+    )
     quickstart.add_argument("--rows", type=int, metavar="N", help="rows of the planted world")
     quickstart.set_defaults(run=_quickstart)
     return parser
@@ -108,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_table(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", choices=("3", "4", "5", "6", "models", "criteria"),
                         help="models: every model there is; criteria: other ways to prune")  # fmt: skip
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="prepared rows")
     parser.add_argument(
         "--out", required=True, type=Path, metavar="RUNS", help="finished runs in it are not run again"
     )
@@ -124,11 +130,12 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", choices=("criteo", "avazu", "csv", "libsvm", "synthetic"))
+    parser.add_argument("recipe", choices=("criteo", "avazu", "csv", "libsvm", "synthetic"),
+                        help="layout of the raw rows; synthetic: none, a planted world is drawn")  # fmt: skip
     parser.add_argument(
         "raw", nargs="*", type=Path, metavar="RAW", help="raw files, in order (.gz and .zst too)"
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="directory to make")
     parser.add_argument("--valid", nargs="+", type=Path, default=[], metavar="RAW", help="validation rows")
     parser.add_argument("--test", nargs="+", type=Path, default=[], metavar="RAW", help="test rows")
     parser.add_argument(
@@ -151,16 +158,16 @@ def _add_prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hash-buckets", nargs="+", metavar="FIELD=N[:qr]",
                         help="fields that are hashed to N table rows, without a vocabulary")  # fmt: skip
     parser.add_argument("--vocab-scope", choices=("train", "all"), help="rows whose values are counted")
-    parser.add_argument("--test-fraction", type=float, metavar="X")
+    parser.add_argument("--test-fraction", type=float, metavar="X", help="of all rows")
     parser.add_argument(
         "--valid-fraction", type=float, metavar="X", help="of the rows that are not test rows"
     )
-    parser.add_argument("--split-seed", type=int, metavar="N")
+    parser.add_argument("--split-seed", type=int, metavar="N", help="of the draw of test and validation rows")
     parser.add_argument(
         "--max-bad-rows", type=int, metavar="N", help="stop when more lines than this are malformed"
     )
     parser.add_argument("--threads", type=int, metavar="N", help="the output is the same at any number")
-    parser.add_argument("--memory-limit", default="4GB", metavar="SIZE")
+    parser.add_argument("--memory-limit", default="4GB", metavar="SIZE", help="what is over it goes to disk")
     parser.add_argument("--rows", type=int, metavar="N", help="synthetic: rows to draw")
     parser.set_defaults(run=_prepare)
 

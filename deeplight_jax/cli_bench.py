@@ -17,7 +17,8 @@ def add_bench(commands: Any, out: Console, err: Console) -> None:
     bench = commands.add_parser(
         "bench", help="an artifact's speed and size beside its rivals', on one core", allow_abbrev=False
     )
-    bench.add_argument("--artifact", required=True, type=Path, metavar="FILE.safetensors")
+    bench.add_argument("--artifact", required=True, type=Path, metavar="FILE.safetensors",
+                       help="of deeplight export")  # fmt: skip
     bench.add_argument(
         "--against",
         default="onnxruntime,torch,jax,scipy",

@@ -24,16 +24,18 @@ def add_masks(parser: argparse.ArgumentParser, out: Console) -> None:
     )
     show.add_argument("masks_of", metavar="RUN[@STEP]|FILE", help="a run, or a file of `masks merge`")
     diff = actions.add_parser("diff", help="what two runs keep, against chance", allow_abbrev=False)
-    diff.add_argument("a", metavar="RUN_A[@STEP]")
-    diff.add_argument("b", metavar="RUN_B[@STEP]")
+    diff.add_argument("a", metavar="RUN_A[@STEP]", help="a run, by default its best step")
+    diff.add_argument("b", metavar="RUN_B[@STEP]", help="a run on the same data with the same model")
     merge = actions.add_parser(
         "merge", help="several runs' masks as one file, for sparsity.init_masks", allow_abbrev=False
     )
     merge.add_argument("--op", required=True, choices=("and", "or", "majority"), help="majority prunes ties")
-    merge.add_argument("runs", nargs="+", metavar="RUN[@STEP]")
-    merge.add_argument("--out", required=True, type=Path, metavar="FILE.safetensors")
+    merge.add_argument(
+        "runs", nargs="+", metavar="RUN[@STEP]", help="runs on the same data with the same model"
+    )
+    merge.add_argument("--out", required=True, type=Path, metavar="FILE.safetensors", help="file to write")
     churn = actions.add_parser("churn", help="how masks moved, and when they settled", allow_abbrev=False)
-    churn.add_argument("workdir", metavar="RUN")
+    churn.add_argument("workdir", metavar="RUN", help="a run, finished or not")
     churn.add_argument("--settled", type=float, default=0.1, metavar="PERCENT",
                        help="settled: no more weights change sides at an event (default: 0.1)")  # fmt: skip
     for action, run in ((show, _show), (diff, _diff), (merge, _merge), (churn, _churn)):

@@ -22,7 +22,7 @@ def add_report(commands: Any, out: Console, err: Console) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="RUN_or_FOLDER", help="runs, or folders of runs (a table's, a sweep's)"
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE.html")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.html", help="page to write")
     parser.add_argument("--figures", type=Path, metavar="DIR", help="the figures as PNG files, too")
     parser.add_argument(
         "--bench", nargs="+", type=Path, default=[], metavar="FILE.json", help="of deeplight bench --json"

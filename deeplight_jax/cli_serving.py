@@ -19,8 +19,9 @@ def add_serving(commands: Any, out: Console, err: Console) -> None:
     export = commands.add_parser(
         "export", help="a run's projected model as one file to serve, or a check of it", allow_abbrev=False
     )
-    export.add_argument("--run", required=True, dest="workdir", metavar="RUN[@STEP]")
-    export.add_argument("--out", type=Path, metavar="FILE.safetensors")
+    export.add_argument("--run", required=True, dest="workdir", metavar="RUN[@STEP]",
+                        help="a run, by default its best step")  # fmt: skip
+    export.add_argument("--out", type=Path, metavar="FILE.safetensors", help="file to write")
     export.add_argument(
         "--verify", type=Path, metavar="FILE.safetensors", help="repeat that file's certificate instead"
     )
@@ -40,7 +41,8 @@ def add_serving(commands: Any, out: Console, err: Console) -> None:
 
 
 def _add_score(parser: argparse.ArgumentParser, out: Console, err: Console) -> None:
-    parser.add_argument("--artifact", required=True, type=Path, metavar="FILE.safetensors")
+    parser.add_argument("--artifact", required=True, type=Path, metavar="FILE.safetensors",
+                        help="of deeplight export")  # fmt: skip
     rows = parser.add_mutually_exclusive_group(required=True)
     rows.add_argument(
         "--raw",
@@ -51,7 +53,8 @@ def _add_score(parser: argparse.ArgumentParser, out: Console, err: Console) -> N
     )
     rows.add_argument("--data", type=Path, metavar="DIR", help="prepared rows")
     parser.add_argument("--split", choices=("train", "valid", "test"), help="of --data (default: test)")
-    parser.add_argument("--out", required=True, type=Path, metavar="FILE.parquet|FILE.csv")
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE.parquet|FILE.csv",
+                        help="scores; the ending says how")  # fmt: skip
     parser.add_argument(
         "--max-bad-rows", type=int, metavar="N", help="--raw: stop when more lines than this are malformed"
     )

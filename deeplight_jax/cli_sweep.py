@@ -31,10 +31,11 @@ def add_sweep(commands: Any, out: Console, err: Console) -> None:
     best = commands.add_parser(
         "best", help="a sweep's best member within a latency and a size", allow_abbrev=False
     )
-    best.add_argument("--sweep", required=True, type=Path, metavar="SWEEP")
+    best.add_argument("--sweep", required=True, type=Path, metavar="SWEEP", help="directory of a sweep")
     best.add_argument("--max-latency-us", type=float, metavar="X", help="p50 of one row, as measured")
     best.add_argument("--max-bytes", metavar="SIZE", help="memory of the engine, table included: 10MB, 8MiB")
-    best.add_argument("--metric", default="log_loss", choices=("log_loss", "roc_auc"))
+    best.add_argument("--metric", default="log_loss", choices=("log_loss", "roc_auc"),
+                      help="what is best, on the validation split")  # fmt: skip
     best.add_argument(
         "--search", type=int, default=0, metavar="N", help="first add up to N members around the front"
     )
@@ -44,7 +45,8 @@ def add_sweep(commands: Any, out: Console, err: Console) -> None:
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--backend", default="compiled", choices=("sequential", "compiled", "ray"))
+    parser.add_argument("--backend", default="compiled", choices=("sequential", "compiled", "ray"),
+                        help="one run after the other, many in one program, or a Ray task each")  # fmt: skip
     parser.add_argument(
         "--layout", type=int, default=0, metavar="N", help="compiled: members at once on a device (0: chosen)"
     )

@@ -18,14 +18,14 @@ COMPONENT_LETTERS = {
 DEFAULTS: dict[str, Any] = {
     "seed": 0,  # of initialisation, shuffling and dropout
     "model": {
-        "name": "deepfwfm",
-        "embedding_dim": 10,
+        "name": "deepfwfm",  # one of the models of models.MODELS
+        "embedding_dim": 10,  # k: values of a table row
         "hidden": (400, 400, 400),  # units of the deep net's hidden layers
         "narrow": 0.0,  # shrink them to the size of a net pruned to this rate (N-X of the paper's Table 4)
         "dropout": 0.5,  # on the deep net's input and each hidden layer
         "dropout_steps": 0,  # dropout for the first so many steps only; 0: always
         "dropout_bits": "hash",  # hash: counter hash, cheap; threefry: jax.random
-        "embedding_std": 0.01,
+        "embedding_std": 0.01,  # standard deviation of the table's normal initialisation
         "linear": "field_vector",  # FwFM's linear term: <e_f, v_f>; weights: one a table row, as FM's
         "linear_field_weight": True,  # one more weight a field on the linear term (released program)
         "field_matrix": "pairs",  # n(n-1)/2 weights; full: n x n, symmetrised (released program)
@@ -34,39 +34,39 @@ DEFAULTS: dict[str, Any] = {
         "cin_split_half": True,  # half of a CIN layer's maps go on, the other half to the output
         "cross_layers": 3,  # DCN, DCN-V2
         "attention_layers": 3,  # AutoInt
-        "attention_heads": 2,
+        "attention_heads": 2,  # of each of those layers
         "attention_units": 32,  # values a head
         "hash_buckets": 1 << 20,  # Poly2: weights shared by all pairs of values
         "compute_dtype": "float32",  # or bfloat16, behind the tables; weights stay float32
     },
     "data": {
         "dir": "",  # what `deeplight prepare` wrote
-        "batch_size": 2048,
+        "batch_size": 2048,  # rows a training step
         "shuffle_seed": -1,  # of the order of the rows; -1: `seed`
         "verify": True,  # compare every file with its SHA-256 before training
     },
     "optim": {
-        "learning_rate": 1e-3,
-        "b1": 0.9,
-        "b2": 0.999,
-        "eps": 1e-8,
+        "learning_rate": 1e-3,  # of Adam
+        "b1": 0.9,  # decay of Adam's mean of gradients
+        "b2": 0.999,  # decay of Adam's mean of their squares
+        "eps": 1e-8,  # added to the root of the latter
         "l2": 3e-7,  # coupled: added to the gradient before Adam, every parameter, every step
-        "embedding_l2": 0.0,  # the same on top of it, for the parameters that F prunes,
-        "dnn_l2": 0.0,  # and for those that D prunes
+        "embedding_l2": 0.0,  # the same on top of it, for the parameters that F prunes
+        "dnn_l2": 0.0,  # the same on top of it, for the parameters that D prunes
         "embedding": "adam",  # or lazy_adam, rowwise_adagrad: of tables, only rows that a batch reads
         "embedding_learning_rate": 0.0,  # of tables under the latter two; 0: learning_rate
     },
     "sparsity": {
-        "dnn": 0.0,  # target rates: D, R and F of "D90-R90-F40",
-        "field": 0.0,
-        "embedding": 0.0,
-        "cin": 0.0,  # C of xDeepFM,
-        "cross": 0.0,  # X of DCN and DCN-V2,
-        "attention": 0.0,  # A of AutoInt
+        "dnn": 0.0,  # target rates: D of "D90-R90-F40", the deep net's hidden layers
+        "field": 0.0,  # R, the field pairs
+        "embedding": 0.0,  # F, the table
+        "cin": 0.0,  # C, xDeepFM's filters
+        "cross": 0.0,  # X, the cross network of DCN and DCN-V2
+        "attention": 0.0,  # A, AutoInt's attention
         "damping": 0.99,  # D of s = S(1 - D^(k/U))
         "damping_steps": 100.0,  # U
         "interval_steps": 10,  # an event every so many steps after warm-up
-        "warmup_epochs": 2.0,
+        "warmup_epochs": 2.0,  # trained dense before pruning begins
         "regrow": True,  # pruned weights may return between events
         "criterion": "magnitude",  # or random, movement, saliency: what is ranked; see sparsity.criteria
         "schedule": "damped",  # or polynomial, one_shot: how the rate grows behind the warm-up
@@ -81,7 +81,7 @@ DEFAULTS: dict[str, Any] = {
         "short_schedule": "error",  # too few steps for that: error, rescale (U) or accept
     },
     "train": {
-        "epochs": 10,
+        "epochs": 10,  # passes over the train split, warm-up included
         "checkpoint_steps": 0,  # save every so many steps, beside every epoch's end; 0: then only
         "keep": 2,  # latest checkpoints kept, beside the best
         "patience": 0,  # stop after so many epochs without a better one; 0: never
@@ -89,10 +89,12 @@ DEFAULTS: dict[str, Any] = {
         "on_nonfinite": "stop",  # at a loss that is not finite; or skip: drop such updates, and count them
         "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
     },
-    "eval": {"batch_size": 8192},
+    "eval": {
+        "batch_size": 8192,  # rows scored at once; no result depends on it
+    },
     "mesh": {  # a place, not a setting: a run may go on on another mesh
-        "data": 1,  # devices: mesh.data times mesh.table, a batch's rows over all of them,
-        "table": 1,  # table rows in so many blocks
+        "data": 1,  # devices: data times table of them, a batch's rows split over all
+        "table": 1,  # in how many blocks of rows a table is held
     },
 }
 
