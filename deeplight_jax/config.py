@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,7 +18,7 @@ from typing import Any, TypeAlias
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from deeplight_jax.errors import ConfigError, did_you_mean
+from deeplight_jax.errors import ConfigError, DeeplightError, did_you_mean
 from deeplight_jax.keys import CHOICES, COMPONENT_LETTERS, DEFAULTS, RANGES
 
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
@@ -83,7 +84,8 @@ def call_file(path: str | Path, function: str) -> Any:
     `experiments/NAME.py` and `sweeps/NAME.py` that are not here are the package's own.
 
     Raises:
-      ConfigError: there is no such file, or it does not define the function.
+      ConfigError: there is no such file, it does not define the function, or its code raises; then the line
+        is named.
     """
     path, _, arg = str(path).partition(":")
     file = Path(path)
@@ -92,11 +94,25 @@ def call_file(path: str | Path, function: str) -> Any:
     if not file.is_file():
         raise ConfigError(f"no config file {path}; the shipped ones are in experiments/")
     namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file)}
-    exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
-    found = namespace.get(function)
-    if not callable(found):
-        raise ConfigError(f"{file} defines no {function}(arg)")
-    return found(arg) if arg else found()
+    try:
+        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
+        if callable(found := namespace.get(function)):
+            return found(arg) if arg else found()
+    except DeeplightError:
+        raise
+    except Exception as error:
+        why = " ".join(str(error).split())
+        raise ConfigError(f"{file}{_line_of(error, file)}: {type(error).__name__}: {why}") from error
+    raise ConfigError(f"{file} defines no {function}(arg)")
+
+
+def _line_of(error: Exception, file: Path) -> str:
+    """The file's line that an error came from, as " line 3"; empty where none is known."""
+    if isinstance(error, SyntaxError):
+        return f" line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+    return f" line {lines[-1]}" if lines else ""
 
 
 def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:

@@ -96,6 +96,25 @@ def test_a_config_file_cannot_bring_wrong_types(tmp_path):
         load_config(file)
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def get_config(:\n", r"x\.py line 1: SyntaxError"),
+        ("def get_config():\n    return nothing\n", r"x\.py line 2: NameError: name 'nothing'"),
+        (
+            "from deeplight_jax import default_config\n\ndef get_config():\n    c = default_config()"
+            ".copy_and_resolve_references()\n    c.model.hiden = (8,)\n",
+            r'x\.py line 5: AttributeError: .*hiden.*Did you mean "hidden"',
+        ),
+        ("raise ValueError('two\\nlines')\n", r"x\.py line 1: ValueError: two lines$"),
+    ],
+)
+def test_a_mistake_in_a_config_file_is_named_with_its_line(tmp_path, code, said):
+    (tmp_path / "x.py").write_text(code)
+    with pytest.raises(ConfigError, match=said):
+        load_config(tmp_path / "x.py")
+
+
 def test_experiments_and_sweeps_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config("experiments/criteo_deepfwfm.py:paper,D90").sparsity.dnn == 0.9
