@@ -29,6 +29,8 @@ def difference(theirs: Mapping[str, Any], ours: Mapping[str, Any], whose: str) -
     """
     for other, one in zip(theirs["schema"], ours["schema"], strict=False):
         if one != other:
+            if (other["name"], other["kind"]) != (one["name"], one["kind"]):
+                return f"its {other['kind']} field {other['name']} is {whose} {one['kind']} {one['name']}"
             return f"field {other['name']} has {other['size']} rows, {whose} {one['name']} has {one['size']}"
     if len(ours["schema"]) != len(theirs["schema"]):
         return f"it has {len(theirs['schema'])} fields, {whose} data {len(ours['schema'])}"

@@ -164,6 +164,8 @@ def open_prepared(directory: str | Path, *, verify: bool = True) -> Prepared:
     Raises:
       DataError: the directory, its manifest or an array is missing, damaged or of another format.
     """
+    if not str(directory):
+        raise DataError("no prepared data is named: --config.data.dir=DIR, what `deeplight prepare` wrote")
     directory = Path(directory)
     manifest = _read_manifest(directory)
     try:

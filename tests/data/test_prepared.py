@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from deeplight_jax.data.identity import difference
 from deeplight_jax.data.prepared import (
     create_split,
     open_prepared,
@@ -45,6 +46,20 @@ def test_round_trip(prepared):
     assert read_vocabulary(prepared, "a") == ["p", ""]
     with pytest.raises(DataError, match="no rows in split 'test'; it has train"):
         data.split("test")
+
+
+def test_data_that_nobody_named_is_asked_for():
+    with pytest.raises(DataError, match=r"no prepared data is named: --config\.data\.dir=DIR"):
+        open_prepared("")
+
+
+def test_other_fields_are_told_from_other_sizes():
+    schema = [{"name": "C1", "kind": "categorical", "size": 4}]
+    theirs = {"schema": [{"name": "price", "kind": "numeric", "size": 1}], "vocabulary": {}}
+    ours = {"schema": schema, "vocabulary": {}}
+    assert difference(theirs, ours, "the run's") == "its numeric field price is the run's categorical C1"
+    theirs["schema"] = [{**schema[0], "size": 5}]
+    assert difference(theirs, ours, "the run's") == "field C1 has 5 rows, the run's C1 has 4"
 
 
 def test_nothing_half_made_remains(tmp_path):
