@@ -8,7 +8,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("deeplight-jax", "numpy", "onnx", "onnxruntime", "torch", "jax", "jaxlib", "scipy")
+from deeplight_jax import __version__
+
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "jax", "jaxlib", "scipy")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNKNOWN_CACHE_BYTES = 128 << 20  # more than most have
 
@@ -19,7 +21,7 @@ def machine_facts() -> dict[str, Any]:
     `cores` are those this process may use; `last_cache_bytes` is None where the system does not tell;
     `versions` has Python and what is installed of the packages measured.
     """
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "deeplight-jax": __version__}
     for package in _PACKAGES:
         try:
             versions[package] = metadata.version(package)

@@ -19,6 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from deeplight_jax import __version__
 from deeplight_jax.config import PLACES, Config, config_hash, flatten, from_json, to_json
 from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
@@ -130,8 +131,9 @@ def write_result(workdir: Path, result: Mapping[str, Any]) -> None:
 
 def versions() -> dict[str, str]:
     """Versions of Python, this package and what its numbers depend on."""
-    names = ("deeplight-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    own = {"python": platform.python_version(), "deeplight-jax": __version__}  # run from a checkout, too
+    return own | {name: metadata.version(name) for name in names}
 
 
 def append_metrics(workdir: Path, row: Mapping[str, Any]) -> None:
