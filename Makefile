@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format native lib sanitize tsan fuzz faults benchmarks audit dist lock clean
+.PHONY: help install quickstart test lint format native lib docs notebooks sanitize tsan fuzz faults benchmarks audit dist lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,18 @@ native: $(READY) ## the C++ engine, built again in place
 lib: ## libdeeplight.so, libdeeplight.a and deeplight.h into build/native; needs a C++ compiler alone
 	$(MAKE) -s -C deeplight_jax/serving/native
 
+DOCS := build/docs-venv
+$(DOCS)/.ready: requirements-docs.lock
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	touch $@
+
+docs: $(DOCS)/.ready ## the documentation as a site in build/docs, notebooks run; a warning fails it
+	PYTHONPATH=$(CURDIR) JUPYTER_PLATFORM_DIRS=1 $(DOCS)/bin/python -m sphinx -q -n -W --keep-going docs build/docs
+
+notebooks: $(READY) ## run the notebooks of docs/; with their outputs into build/notebooks
+	$(BIN)/python docs/notebooks/run.py --out build/notebooks
+
 sanitize: $(READY) ## the engine's and the loader's tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	PYTHON=$(CURDIR)/$(BIN)/python tests/native/sanitize
 
@@ -64,10 +76,12 @@ audit: $(READY) ## known vulnerabilities of the pinned packages (pip-audit is in
 	build/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	build/audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
 
-lock: $(READY) ## resolve requirements.lock anew (every platform, Python 3.11-3.13, hashes, no hosts)
+LOCK = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate --upgrade
+lock: $(READY) ## resolve both locks anew (every platform, Python 3.11-3.13, hashes, no hosts)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate --upgrade -o requirements.lock
+	$(LOCK) --extra dev -o requirements.lock
+	$(LOCK) --extra docs -c requirements.lock -o requirements-docs.lock
 
 clean: ## remove .venv and caches, keep runs/
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
