@@ -1,10 +1,13 @@
 """What the documentation's pages tell a reader to type runs, in their order, and does what the page says.
 
 A block is taken where the line before it says so: `<!-- run -->` before Python, which shares names over the
-page, or before `sh`, whose `deeplight` lines are run; `<!-- file: NAME -->` writes the block to a file.
+page, or before `sh`, whose `deeplight` lines are run; `<!-- file: NAME -->` writes the block to a file;
+`<!-- shown -->` is what was printed since the last such block, but for its numbers.
 """
 
+import contextlib
 import importlib
+import io
 import re
 import runpy
 import shlex
@@ -15,30 +18,52 @@ import jax
 import numpy as np
 import pytest
 
+import deeplight_jax as dl
 from deeplight_jax.cli import main
+from deeplight_jax.config import flatten
 from deeplight_jax.data.recipes import RECIPES
+from deeplight_jax.keys import DEFAULTS
 from deeplight_jax.models import MODELS
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = sorted(p for p in DOCS.glob("*.md"))
-BLOCK = re.compile(r"^<!-- (run|file: [\w./-]+) -->\n```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = sorted(p for p in DOCS.rglob("*.md"))
+BLOCK = re.compile(r"^<!-- (run|shown|file: [\w./-]+) -->\n```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 ROOMS = runpy.run_path(str(DOCS / "rooms.py"))
 CODE_NAME = re.compile(rf"`((?:{'|'.join((*ROOMS['ROOMS'], *ROOMS['GROUND']))})(?:\.\w+)+)`")
 
 
 def run_page(path: Path) -> dict:
     """The page's marked blocks, run in order; returns the names that its Python defines."""
-    text, names = path.read_text(encoding="utf-8"), {"__name__": path.stem}
+    text, names, printed = path.read_text(encoding="utf-8"), {"__name__": path.stem}, io.StringIO()
     for found in BLOCK.finditer(text):
         mark, language, block = found.groups()
-        if mark != "run":
+        if mark == "shown":
+            check_shown(block, printed.getvalue())
+            printed = io.StringIO()
+        elif mark != "run":
             Path(mark.removeprefix("file: ")).write_text(block, encoding="utf-8")
-        elif language == "python":
-            lines_before = "\n" * (text[: found.start(3)].count("\n"))  # so that errors name the page's lines
-            exec(compile(lines_before + block, str(path), "exec"), names)
         else:
-            run_commands(block)
+            with contextlib.redirect_stdout(printed):
+                if language == "python":
+                    lines_before = "\n" * (text[: found.start(3)].count("\n"))  # errors name the page's lines
+                    exec(compile(lines_before + block, str(path), "exec"), names)
+                else:
+                    run_commands(block)
+    print(printed.getvalue())
     return names
+
+
+def check_shown(block: str, printed: str) -> None:
+    """Every line that a page shows was printed, in this order, whatever the numbers in it."""
+    lines = iter(without_numbers(printed))
+    for line in without_numbers(block):
+        assert line in lines, f"the page shows this, which was not printed there: {line}\n{printed}"
+
+
+def without_numbers(text: str) -> list[str]:
+    """Lines with numbers as # and without the frames of tables."""
+    bare = (re.sub(r"[^\w.,%:/@()+±#-]+", " ", re.sub(r"\d[\d.,]*", "#", line)) for line in text.splitlines())
+    return [line.strip() for line in bare if line.strip()]
 
 
 def run_commands(block: str) -> None:
@@ -90,8 +115,30 @@ def test_the_ways_to_extend_the_house_work():
     assert min(dense["roc_auc"], pruned["roc_auc"]) > 0.7  # the rows' rule is learned
 
 
+def test_the_tutorial_does_what_it_says():
+    page = run_page(DOCS / "tutorial.md")
+    assert page["world"].schema.num_fields == 39
+    assert len(page["kept"] & page["planted"]) >= 18
+    scores = page["engine"].score(page["batch"].ids, page["batch"].values)
+    assert len(scores) == page["batch"].rows
+    assert Path("report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", ["data", "sweep", "serve", "keep-running", "seeds"])
+def test_a_how_to_page_works(name):
+    run_page(DOCS / "how-to" / f"{name}.md")
+
+
+def test_masks_are_compared_and_trained_from_as_the_page_says():
+    page = run_page(DOCS / "how-to" / "masks.md")
+    merged, _ = dl.masks.read_masks("both.safetensors")
+    kept = sum(leaf.kept for leaf in dl.masks.summarize(merged).leaves)
+    trained = [component["nonzero"] for component in page["result"]["components"].values()]
+    assert 0 < sum(trained) <= kept  # fixed masks: nothing outside them came back
+
+
 def test_names_in_quotes_of_code_exist():
-    """A name that begins with a room is a file or a name of the package: the pages do not outlive it."""
+    """A name that begins with a room is in the package, or a config key: the pages do not outlive it."""
     named = {(page.name, name) for page in PAGES for name in CODE_NAME.findall(page.read_text("utf-8"))}
     assert len(named) > 20
     for page, name in sorted(named):
@@ -99,6 +146,8 @@ def test_names_in_quotes_of_code_exist():
 
 
 def resolves(name: str) -> bool:
+    if name in flatten(DEFAULTS):
+        return True
     parts, found = name.split("."), None
     for i in range(len(parts), 0, -1):
         try:
