@@ -59,6 +59,8 @@ JOBS = (
     Job("criteria_field_vector", "deeplight table criteria --config experiments/criteo_criteria.py "
         "--data OUT/criteo --out OUT/criteria_field_vector --seeds 3 "
         "--config.model.linear=field_vector", needs="criteo"),
+    Job("rowsparse", "rowsparse.py --data OUT/criteo --out OUT/rowsparse --seeds 3", needs="criteo"),
+    Job("unread", "rowsparse.py --unread"),
     Job("headroom", "headroom.py --data OUT/criteo", needs="criteo sklearn"),
     Job("training_models", "models.py --rounds 3 --steps 3"),
     Job("loader", "loader.py --rows 4000000"),
@@ -72,6 +74,8 @@ JOBS = (
     Job("train_step", "train_step.py", needs="torch"),
     Job("growth", "train_step.py --growth --figure OUT/growth.png"),
     Job("ahead", "ahead.py"),
+    Job("collectives", "XLA_FLAGS=--xla_force_host_platform_device_count=8 "
+        "collectives.py --data 4 --table 2"),
     Job("sweep", "sweep.py --rows 20000 --rounds 1", ""),
 )  # fmt: skip
 
@@ -90,6 +94,8 @@ def words(job: Job, out: Path) -> list[str]:
     """The command as it is run, with this Python's `deeplight`."""
     first, *rest = shlex.split(job.command.replace("OUT", str(out)))
     pinned = ["taskset", "-c", job.cores] if job.cores else []
+    if "=" in first:  # an environment variable
+        pinned, (first, *rest) = ["env", first, *pinned], rest
     called = ["-m", "deeplight_jax.cli"] if first == "deeplight" else [str(Path("benchmarks", first))]
     return [*pinned, sys.executable, *called, *rest]
 
