@@ -146,12 +146,12 @@ def _train_epochs(
             losses.append(loss)
             epoch_ends = step % plan.epoch_steps == 0
             saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)
-            ends = hosts.any_asked(stop.signal is not None, step)
             if saves or step % REPORT_STEPS == 0:
                 report(job, state.churn, step, losses, events)
                 losses = []
             if epoch_ends:
                 history = _evaluated(job, state, history, step, events, stop)
+            ends = hosts.any_asked(stop.signal is not None, step)
             if saves or ends:
                 save(job, state, history, time.monotonic() - began, losses)
                 forget(job, history, step)
