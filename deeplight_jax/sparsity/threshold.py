@@ -3,21 +3,22 @@
 Non-negative floats sort like their bit patterns read as integers, so the k-th smallest magnitude is found by
 passes that each count how many values lie below a candidate (see `search`). Counts add up across arrays (and
 across shards), only a sample is sorted, and the result is exact. Equal magnitudes at the threshold go by
-index, lowest first, found by a bisection over indices.
+index, lowest first: few of them are found one by one, many by counting over indices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.sparsity.search import find_cut
+from deeplight_jax.sparsity.search import Cut, count_below, find_cut
 
 _MAX_VALUES = 2**31 - 1  # counts are i32
 _WHOLE = 2**31 - 1  # an index above all
+_FEW_TIES = 8  # found one by one
 
 
 def smallest(
@@ -38,7 +39,7 @@ def smallest(
       ConfigError: more than 2^31 - 1 values.
 
     Cost:
-      Four or five counting passes; up to 17 and then 32 over indices only where equal ones straddle the
+      Four or five counting passes; up to 17, and then 11 over indices, where many equal ones straddle the
       threshold.
     """
     if sum(a.size for a in arrays) > _MAX_VALUES:
@@ -47,24 +48,43 @@ def smallest(
         )
     bits = [_value_bits(a) if signed else _magnitude_bits(a) for a in arrays]
     cut = find_cut(bits, jnp.asarray(count, jnp.int32))
-    last = jax.lax.cond(
-        (cut.ties > 0) & (cut.ties < cut.equal),
-        _last_tie,
-        lambda *_: jnp.int32(_WHOLE),
-        bits,
-        cut.bound,
-        cut.ties,
-    )
-    last = jnp.where(cut.ties > 0, last, -1)
-    return [
-        (b < cut.bound) | ((b == cut.bound) & (i <= last)) for b, i in zip(bits, _indices(bits), strict=True)
-    ]
+    straddled = (cut.ties > 0) & (cut.ties < cut.equal)
+    return jax.lax.cond(straddled, _below_and_first_ties, _below_or_equal, bits, cut)
 
 
-def _last_tie(bits: list[jax.Array], bound: jax.Array, ties: jax.Array) -> jax.Array:
-    """i32[], running index of the last of so many values that equal the bound."""
-    equal = [(b == bound, i) for b, i in zip(bits, _indices(bits), strict=True)]
-    return _largest_with_fewer(lambda v: _total(e & (i < v) for e, i in equal), ties, jnp.int32(1))
+def _below_or_equal(bits: list[jax.Array], cut: Cut) -> list[jax.Array]:
+    """Values below the bound, and those that equal it if any are wanted: then all are."""
+    bound = cut.bound + (cut.ties > 0).astype(cut.bound.dtype)
+    return [b < bound for b in bits]
+
+
+def _below_and_first_ties(bits: list[jax.Array], cut: Cut) -> list[jax.Array]:
+    """Values below the bound, and the first of those that equal it."""
+    at, equal = _indices(bits), [b == cut.bound for b in bits]
+    last = jax.lax.cond(cut.ties <= _FEW_TIES, _last_of_few, _last_of_many, at, equal, cut.ties)
+    return [(b < cut.bound) | (e & (i <= last)) for b, e, i in zip(bits, equal, at, strict=True)]
+
+
+def _last_of_few(at: list[jax.Array], equal: list[jax.Array], ties: jax.Array) -> jax.Array:
+    """i32[], the ties-th index of those marked; a pass for each."""
+
+    def next_behind(_: jax.Array, last: jax.Array) -> jax.Array:
+        behind = [jnp.min(jnp.where(e & (i > last), i, _WHOLE)) for e, i in zip(equal, at, strict=True)]
+        return jnp.stack(behind).min()
+
+    return jax.lax.fori_loop(0, ties, next_behind, jnp.int32(-1))
+
+
+def _last_of_many(at: list[jax.Array], equal: list[jax.Array], ties: jax.Array) -> jax.Array:
+    """i32[], the same in 11 passes: the number of marked indices below it is one less than `ties`."""
+    marked = [jnp.where(e, i, _WHOLE) for e, i in zip(equal, at, strict=True)]
+
+    def three_bits(turn: jax.Array, found: jax.Array) -> jax.Array:
+        bounds = found + (jnp.arange(1, 8, dtype=jnp.int32) << (30 - 3 * turn))
+        reached = (bounds > found) & (count_below(marked, bounds) < ties)
+        return jnp.maximum(found, jnp.max(jnp.where(reached, bounds, 0)))
+
+    return jax.lax.fori_loop(0, 11, three_bits, jnp.int32(0))
 
 
 def _magnitude_bits(x: jax.Array) -> jax.Array:
@@ -82,26 +102,6 @@ def _value_bits(x: jax.Array) -> jax.Array:
     sign, magnitude = jnp.uint32(1 << 31), bits & jnp.uint32((1 << 31) - 1)
     positive = (bits < sign) | (magnitude == 0) | (magnitude > jnp.uint32(0x7F800000))
     return jnp.minimum(jnp.where(positive, magnitude | sign, ~bits), jnp.uint32(2**32 - 2))
-
-
-def _largest_with_fewer(
-    count_below: Callable[[jax.Array], jax.Array], count: jax.Array, one: jax.Array
-) -> jax.Array:
-    """Largest v >= 0 with count_below(v) < count, bit by bit from the top; 0 if there is none.
-
-    v is of the type of `one`, i32 or u32.
-    """
-    bits = jnp.iinfo(one.dtype).bits - (one.dtype == jnp.int32)
-
-    def try_bit(i: jax.Array, found: jax.Array) -> jax.Array:
-        candidate = found | (one << (bits - 1 - i).astype(one.dtype))
-        return jnp.where(count_below(candidate) < count, candidate, found)
-
-    return jax.lax.fori_loop(0, bits, try_bit, one - one)
-
-
-def _total(marks) -> jax.Array:
-    return sum((jnp.sum(m, dtype=jnp.int32) for m in marks), jnp.int32(0))
 
 
 def _indices(arrays: Sequence[jax.Array]) -> list[jax.Array]:
