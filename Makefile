@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test lint format native lib docs notebooks sanitize tsan fuzz faults benchmarks audit dist lock clean
+.PHONY: help install quickstart test lint format native lib docs pages notebooks sanitize tsan fuzz faults benchmarks audit dist lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ $(DOCS)/.ready: requirements-docs.lock
 
 docs: $(DOCS)/.ready ## the documentation as a site in build/docs, notebooks run; a warning fails it
 	PYTHONPATH=$(CURDIR) JUPYTER_PLATFORM_DIRS=1 $(DOCS)/bin/python -m sphinx -q -n -W --keep-going docs build/docs
+
+pages: $(READY) ## run what the documentation's pages tell a reader to type, the slow pages too
+	DEEPLIGHT_PAGES=all $(BIN)/python -m pytest -q tests/docs/test_pages.py
 
 notebooks: $(READY) ## run the notebooks of docs/; with their outputs into build/notebooks
 	$(BIN)/python docs/notebooks/run.py --out build/notebooks

@@ -8,6 +8,7 @@ page, or before `sh`, whose `deeplight` lines are run; `<!-- file: NAME -->` wri
 import contextlib
 import importlib
 import io
+import os
 import re
 import runpy
 import shlex
@@ -28,6 +29,10 @@ from deeplight_jax.models import MODELS
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md"))
 BLOCK = re.compile(r"^<!-- (run|shown|file: [\w./-]+) -->\n```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+SLOW = pytest.mark.skipif(
+    os.environ.get("DEEPLIGHT_PAGES") != "all",
+    reason="its commands have tests of their own; `make pages` runs it",
+)
 ROOMS = runpy.run_path(str(DOCS / "rooms.py"))
 CODE_NAME = re.compile(rf"`((?:{'|'.join((*ROOMS['ROOMS'], *ROOMS['GROUND']))})(?:\.\w+)+)`")
 
@@ -124,11 +129,14 @@ def test_the_tutorial_does_what_it_says():
     assert Path("report.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["data", "sweep", "serve", "keep-running", "seeds"])
+@pytest.mark.parametrize(
+    "name", ["data", "serve", *(pytest.param(n, marks=SLOW) for n in ("sweep", "keep-running", "seeds"))]
+)
 def test_a_how_to_page_works(name):
     run_page(DOCS / "how-to" / f"{name}.md")
 
 
+@SLOW
 def test_masks_are_compared_and_trained_from_as_the_page_says():
     page = run_page(DOCS / "how-to" / "masks.md")
     merged, _ = dl.masks.read_masks("both.safetensors")
