@@ -22,6 +22,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "benchmarks" / "RELIABILITY.md"
+LONG_TOO = [ROOT / "tests/training" / name for name in ("test_rowsparse.py", "test_mesh.py")]
+"""Beside tests/faults, what has a long form."""
 HEAD = """# Reliability
 
 Written by `make faults` (`python benchmarks/reliability.py [--short] [TEST_FILE...]`), which runs
@@ -79,7 +81,7 @@ def write_page(sections: dict[str, str]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "files", nargs="*", type=Path, default=sorted((ROOT / "tests/faults").glob("test_*.py"))
+        "files", nargs="*", type=Path, default=sorted((ROOT / "tests/faults").glob("test_*.py")) + LONG_TOO
     )
     parser.add_argument("--short", action="store_true", help="as in the ordinary suite")
     arguments = parser.parse_args()
