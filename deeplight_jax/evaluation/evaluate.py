@@ -87,7 +87,7 @@ def predict_logits(
     Returns:
       f32[row].
     """
-    return score_each(Scorer(partial(_score, model), batch_size), [params], split, progress)[0]
+    return predict_each(model, [params], split, batch_size, progress)[0]
 
 
 def predict_each(

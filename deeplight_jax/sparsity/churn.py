@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from deeplight_jax.mesh import mesh_here
 from deeplight_jax.sparsity.algebra import is_unmasked
 from deeplight_jax.sparsity.components import Component, Labels, Masks
-
-_BLOCK = 128
+from deeplight_jax.sparsity.search import count_marks
 
 
 class Churn(NamedTuple):
@@ -76,20 +74,9 @@ def read_churn(churn: Churn) -> tuple[int, dict[str, Moves]]:
 
 
 def _count_moves(keep: jax.Array, now: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """u32[] each: True in `keep` alone, and in `now` alone.
-
-    A sum of bools in 32 bits is slow on a CPU (a fifth of the whole event). So both are summed as the two
-    bytes of one 16-bit number, over so few weights that neither overflows: about 1 % of the event. On a mesh
-    a plain sum leaves split rows where they are.
-    """
-    if mesh_here() is not None:
-        return jnp.sum(keep & ~now, dtype=jnp.uint32), jnp.sum(now & ~keep, dtype=jnp.uint32)
-    moved = jnp.where(keep, jnp.uint16(1), jnp.uint16(256)).reshape(-1) * (keep ^ now).reshape(-1)
-    whole = moved.size // _BLOCK * _BLOCK
-    blocks = jnp.sum(moved[:whole].reshape(-1, _BLOCK), axis=1, dtype=jnp.uint16)
-    rest = jnp.sum(moved[whole:], dtype=jnp.uint16)
-    gone, back = (jnp.sum(b, dtype=jnp.uint32) for b in (blocks & 255, blocks >> 8))
-    return gone + (rest & 255), back + (rest >> 8)
+    """u32[] each: True in `keep` alone, and in `now` alone."""
+    gone, back = count_marks([keep & ~now, now & ~keep]).astype(jnp.uint32)
+    return gone, back
 
 
 def _add(words: jax.Array, count: jax.Array) -> jax.Array:
