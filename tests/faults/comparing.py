@@ -5,18 +5,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from runs import final_state
 
 from deeplight_jax.training import checkpoint
-from deeplight_jax.training.job import make_job
-from deeplight_jax.training.state import abstract_state
-
-
-def final_state(workdir: Path, config, data):
-    """The state in a run's newest checkpoint: parameters, moments, masks, churn."""
-    job = make_job(config, workdir, data, lambda *_: None)
-    like = abstract_state(job.model, data.schema, job.optimizer)
-    directory = workdir / "checkpoints"
-    return checkpoint.restore(directory, checkpoint.saved_steps(directory)[-1], like)[0]
 
 
 def result_of(workdir: Path) -> dict:
@@ -28,7 +19,7 @@ def result_of(workdir: Path) -> dict:
 
 def assert_same_run(workdir: Path, calm: Path, config, data) -> None:
     """Final state, metrics and result are equal bit for bit, and nothing temporary is left."""
-    found, expected = (final_state(w, config, data) for w in (workdir, calm))
+    found, expected = (final_state(config, w, data) for w in (workdir, calm))
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     for (path, a), b in zip(
         jax.tree_util.tree_leaves_with_path(found), jax.tree.leaves(expected), strict=True

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from comparing import final_state
+from runs import final_state
 
 from deeplight_jax.config import to_json
 from deeplight_jax.data.prepared import open_prepared
@@ -46,7 +46,7 @@ def of_data(folder, run, config, world):
 
 def of_checkpoint(folder, run, config, world):
     shutil.copytree(run, folder, dirs_exist_ok=True)
-    return lambda: leaves(final_state(folder, config, world))
+    return lambda: leaves(final_state(config, folder, world))
 
 
 def of_checkpoints_masks(folder, run, config, world):

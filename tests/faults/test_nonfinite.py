@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from comparing import final_state
+from runs import final_state
 
 from deeplight_jax.config import config_hash, from_json, override, to_json
 from deeplight_jax.data.loader import permuted, train_batches
@@ -76,7 +76,7 @@ def test_skipping_drops_those_updates_and_no_others(plain, poisoned, bad_steps, 
     for step in range(1, 3 * EPOCH + 1):
         batch = next(batches)
         state = state.replace(step=jnp.int32(step)) if step in bad_steps else job.step(state, batch)[0]
-    found = final_state(tmp_path / "run", config, poisoned)
+    found = final_state(config, tmp_path / "run", poisoned)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
         assert np.isfinite(np.asarray(a, np.float64)).all()
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=2e-4, atol=1e-7)

@@ -11,10 +11,10 @@ import time
 import jax
 import numpy as np
 import pytest
+from runs import final_state
 
 from deeplight_jax.config import override, to_json
 from deeplight_jax.training import checkpoint
-from deeplight_jax.training.job import make_job, true_state
 from deeplight_jax.training.loop import train
 
 PATIENCE_S = 240  # far beyond what a busy machine needs
@@ -78,12 +78,6 @@ def wait_for_save(workdir, processes, behind=0):
         time.sleep(0.02)
 
 
-def final_state(config, workdir, world):
-    job = make_job(override(config, {"mesh.table": 1}), workdir, world, lambda *_: None)
-    directory = workdir / "checkpoints"
-    return checkpoint.restore(directory, checkpoint.saved_steps(directory)[-1], true_state(job))[0]
-
-
 def test_two_hosts_train_what_one_does_through_a_loss_and_a_signal(start, settings, world, tmp_path):
     workdir, calm = tmp_path / "run", tmp_path / "calm"
     hosts = start(workdir)
@@ -114,7 +108,7 @@ def test_two_hosts_train_what_one_does_through_a_loss_and_a_signal(start, settin
     result = json.loads((workdir / "result.json").read_text())
     assert result["roc_auc"] == pytest.approx(expected["roc_auc"], abs=1e-4)
     assert result["components"] == expected["components"]
-    found, wanted = (final_state(settings, w, world) for w in (workdir, calm))
+    found, wanted = (final_state(override(settings, {"mesh.table": 1}), w, world) for w in (workdir, calm))
     for (path, a), b in zip(
         jax.tree_util.tree_leaves_with_path(found.params), jax.tree.leaves(wanted.params), strict=True
     ):

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+from runs import assert_equal_trees, final_state, run_until
 
 from deeplight_jax.config import config_hash, override
 from deeplight_jax.errors import ConfigError, DataError, RunError
@@ -14,35 +15,9 @@ from deeplight_jax.training import job as jobs
 from deeplight_jax.training.inspect import evaluate, load_run
 from deeplight_jax.training.job import make_job
 from deeplight_jax.training.loop import train
-from deeplight_jax.training.state import abstract_state, init_state
+from deeplight_jax.training.state import init_state
 
 EPOCH = 25  # 3,200 rows in batches of 128
-
-
-class Interrupted(Exception):
-    """A run stopped from outside, as a lost machine would stop it."""
-
-
-def run_until(config, workdir, step):
-    def stop(what, done, total):
-        if what == "training" and done == step:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        train(config, workdir, progress=stop)
-
-
-def final_state(config, workdir, world):
-    job = make_job(config, workdir, world, lambda *_: None)
-    directory = workdir / "checkpoints"
-    like = abstract_state(job.model, world.schema, job.optimizer)
-    return checkpoint.restore(directory, checkpoint.saved_steps(directory)[-1], like)[0]
-
-
-def assert_equal_trees(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
 
 
 @pytest.fixture(scope="module")

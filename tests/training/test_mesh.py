@@ -1,12 +1,12 @@
 """Eight devices against one: look-ups, gradients, masks bit for bit; runs to rounding; what is sent."""
 
-import os
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from runs import LONG, final_state, run_until
 
 from deeplight_jax import mesh as meshes
 from deeplight_jax.config import config_hash, default_config, from_json, override, to_json
@@ -18,7 +18,6 @@ from deeplight_jax.sparsity.components import Component
 from deeplight_jax.sparsity.masks import select_masks
 from deeplight_jax.sweeping import Sweep, codes
 from deeplight_jax.sweeping.launch import Options, run_sweep
-from deeplight_jax.training import checkpoint
 from deeplight_jax.training.inspect import evaluate, load_masks
 from deeplight_jax.training.job import (
     PlacedStep,
@@ -132,25 +131,6 @@ def test_no_collective_of_the_compiled_step_grows_with_the_table(settings):
     assert 16 < sent(text) <= sample < BIG.num_rows * 10 / 7
 
 
-class Interrupted(Exception):
-    """A run stopped from outside, as a lost machine would stop it."""
-
-
-def run_until(config, workdir, step):
-    def stop(what, done, total):
-        if what == "training" and done == step:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        train(config, workdir, progress=stop)
-
-
-def final_state(config, workdir, world):
-    job = make_job(config, workdir, world, lambda *_: None)
-    directory = workdir / "checkpoints"
-    return checkpoint.restore(directory, checkpoint.saved_steps(directory)[-1], true_state(job))[0]
-
-
 @pytest.fixture(scope="module")
 def one(config, tmp_path_factory):
     """A config whose batches divide by many numbers of devices, and its run on one."""
@@ -204,7 +184,7 @@ def test_a_mesh_starts_from_the_same_weights_and_steps_alike(one, world, tmp_pat
         assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
 
-@pytest.mark.skipif(os.environ.get("DEEPLIGHT_FAULTS") != "long", reason="in the long form (make faults)")
+@LONG
 def test_a_diverging_run_on_a_mesh_names_the_parameter(one, tmp_path):
     wild = override(one[0], {"optim.learning_rate": 1e30, "mesh.data": 4, "mesh.table": 2})
     with pytest.raises(RunError, match=r"not finite at step \d+.*the gradient of .* is not finite"):

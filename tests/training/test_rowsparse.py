@@ -1,7 +1,6 @@
 """Row-sparse updates: against float64 loops, exact Adam, and what must not move."""
 
 import json
-import os
 import re
 
 import jax
@@ -9,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
+from runs import LONG, assert_equal_trees, final_state, run_until
 
 from deeplight_jax.config import config_hash, default_config, from_json, override, to_json
 from deeplight_jax.data.schema import Batch, Field, Schema
 from deeplight_jax.errors import ConfigError, RunError
 from deeplight_jax.models import MODELS, abstract_params, build_model, row_tables
-from deeplight_jax.training import checkpoint
-from deeplight_jax.training.job import make_job
 from deeplight_jax.training.loop import train
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
 from deeplight_jax.training.rowsparse import distinct
-from deeplight_jax.training.state import abstract_state, init_state
+from deeplight_jax.training.state import init_state
 from deeplight_jax.training.step import loss_of, make_train_step
 
 KINDS = ("lazy_adam", "rowwise_adagrad")
@@ -71,12 +69,6 @@ def offset_ids(b):
 
 def copied(tree):
     return jax.tree.map(np.array, tree)
-
-
-def assert_equal_trees(a, b):
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
-        np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
 
 
 def test_slots_of_rows():
@@ -186,9 +178,6 @@ def test_exact_adam_moves_the_rows_that_lazy_adam_leaves():
     assert moved == {"adam": SCHEMA.num_rows, "lazy_adam": NUMERIC + 4}
 
 
-LONG = pytest.mark.skipif(
-    os.environ.get("DEEPLIGHT_FAULTS") != "long", reason="in the long form (make faults)"
-)
 FEW = ("lr", "poly2", "ffm", "deepfwfm")  # one for each kind of table; the others read theirs alike
 
 
@@ -300,21 +289,9 @@ def test_an_interrupted_run_goes_on_bit_for_bit(kind, config, world, tmp_path):
     config = override(config, {"optim.embedding": kind, "train.checkpoint_steps": 11})
     result = train(config, tmp_path / "calm")
 
-    def stop(what, done, total):
-        if what == "training" and done == 40:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "stopped", progress=stop)
+    run_until(config, tmp_path / "stopped", 40)
     assert train(config, tmp_path / "stopped")["log_loss"] == result["log_loss"] < 0.8
-    found = []
-    for name in ("calm", "stopped"):
-        job, directory = (
-            make_job(config, tmp_path / name, world, lambda *_: None),
-            tmp_path / name / "checkpoints",
-        )
-        like = abstract_state(job.model, world.schema, job.optimizer)
-        found.append(checkpoint.restore(directory, checkpoint.saved_steps(directory)[-1], like)[0])
+    found = [final_state(config, tmp_path / name, world) for name in ("calm", "stopped")]
     assert_equal_trees(*found)
 
 
