@@ -109,11 +109,11 @@ def missing(job: Job, out: Path) -> list[str]:
     return [need for need in job.needs.split() if not is_here(need)]
 
 
-def heading(job: Job) -> str:
+def heading(job: Job, out: Path) -> str:
     """Command, commit, date, machine and versions."""
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "flax", "optax", "numpy"))
     return (
-        f"$ {job.command}\ncommit {commit()}, {time.strftime('%Y-%m-%d %H:%M')}, {_processor()}, "
+        f"$ {job.command}\ncommit {out.name}, {time.strftime('%Y-%m-%d %H:%M')}, {_processor()}, "
         f"cores {job.cores or 'all'} of {os.cpu_count()}, load {os.getloadavg()[0]:.1f} before it, "
         f"Python {platform.python_version()}, {packages}\n"
     )
@@ -136,7 +136,7 @@ def run(job: Job, out: Path) -> bool:
         "PYTHONPATH": str(ROOT),
     }  # tables are not cut to a pipe's width
     with partial.open("w", encoding="utf-8") as file:
-        print(heading(job), file=file, flush=True)
+        print(heading(job, out), file=file, flush=True)
         status = subprocess.run(
             words(job, out), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment, check=False
         ).returncode

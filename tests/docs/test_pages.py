@@ -133,7 +133,9 @@ def test_the_tutorial_does_what_it_says():
     "name", ["data", "serve", *(pytest.param(n, marks=SLOW) for n in ("sweep", "keep-running", "seeds"))]
 )
 def test_a_how_to_page_works(name):
-    run_page(DOCS / "how-to" / f"{name}.md")
+    page = DOCS / "how-to" / f"{name}.md"
+    run_page(page)  # in which a command that fails, or prints other than what is shown, fails
+    assert "run" in {found[1] for found in BLOCK.finditer(page.read_text(encoding="utf-8"))}
 
 
 @SLOW
