@@ -31,7 +31,7 @@ from deeplight_jax.training.digests import (
     verify,
     write_atomically,
 )
-from deeplight_jax.training.hosts import first_does, meet
+from deeplight_jax.training.hosts import as_lost, first_does, first_line, meet
 from deeplight_jax.training.masks_alone import PRUNABLE
 from deeplight_jax.training.state import TrainState
 
@@ -58,7 +58,7 @@ def save(
       true: masks on this host and shapes of the parameters, where the state's are of other shapes.
 
     Raises:
-      RunError: the disk refuses it; earlier checkpoints stay as they are.
+      RunError: the disk refuses it, or another host is lost; earlier checkpoints stay as they are.
     """
     step, (masks, params) = int(state.step), true or (state.masks, state.params)
     target = (directory / str(step)).absolute()
@@ -75,8 +75,12 @@ def save(
         first_does(_seal, directory, step, masks, _prunable(params, labels))
         meet(f"saved {step}")
     except (OSError, MaskError, ValueError) as error:  # a full disk is a ValueError to Orbax
-        why = "No space left on device" if "RESOURCE_EXHAUSTED" in str(error) else str(error).splitlines()[0]
-        raise RunError(f"cannot save {target} ({why}); free disk space or name another --workdir") from error
+        raise as_lost(error) or _refused(target, error) from error  # gloo's too come as ValueError
+
+
+def _refused(target: Path, error: Exception) -> RunError:
+    why = "No space left on device" if "RESOURCE_EXHAUSTED" in str(error) else first_line(error)
+    return RunError(f"cannot save {target} ({why}); free disk space or name another --workdir")
 
 
 def _clear(directory: Path, step: int) -> None:

@@ -52,7 +52,7 @@ def join(coordinator: str, hosts: int, host: int | None, heartbeat_s: int = HEAR
             "name --coordinator HOST:PORT, --hosts N and --host I" if not coordinator else "are all started?"
         )
         raise ConfigError(
-            f"the hosts of this run do not find each other ({_first_line(error)}); {how}"
+            f"the hosts of this run do not find each other ({first_line(error)}); {how}"
         ) from error
 
 
@@ -130,14 +130,23 @@ def lost_told() -> Iterator[None]:
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1 or not any(word in str(error).lower() for word in _LOST):
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        lost = as_lost(error)
+        if lost is None:
             raise
-        raise RunError(
-            f"another host is lost ({_first_line(error)}); start all hosts again with the same command: "
-            "they go on from the last checkpoint"
-        ) from error
+        raise lost from error
 
 
-def _first_line(error: Exception) -> str:
+def as_lost(error: Exception) -> RunError | None:
+    """What a user is told where an error comes of a lost host; None where it comes of something else."""
+    if not are_several() or not any(word in str(error).lower() for word in _LOST):
+        return None
+    return RunError(
+        f"another host is lost ({first_line(error)}); start all hosts again with the same command: "
+        "they go on from the last checkpoint"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first, or its type where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -101,7 +101,7 @@ def _writing(workdir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or workdir
-        raise RunError(
+        raise hosts.as_lost(error) or RunError(
             f"cannot write to {place} ({error.strerror}); free disk space or name another --workdir"
         ) from error
 

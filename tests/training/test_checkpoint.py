@@ -122,3 +122,15 @@ def test_a_full_or_forbidden_disk_is_named(state, tmp_path):
     with pytest.raises(RunError, match="free disk space or name another --workdir"):
         checkpoint.save(tmp_path / "c", state, {})
     shutil.rmtree(tmp_path / "c", ignore_errors=True)
+
+
+def test_a_host_lost_during_a_save_is_no_full_disk(state, tmp_path, monkeypatch):
+    def gone(where):
+        raise ValueError(f"INVALID_ARGUMENT: Gloo all-reduce failed: Connection reset by peer ({where})")
+
+    monkeypatch.setattr(checkpoint, "meet", gone)
+    with pytest.raises(RunError, match=r"^cannot save .*; free disk space"):
+        checkpoint.save(tmp_path / "c", state, {})  # one host alone has none to lose
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with pytest.raises(RunError, match=r"^another host is lost .*they go on from the last checkpoint$"):
+        checkpoint.save(tmp_path / "c", state, {})
