@@ -41,7 +41,7 @@ class Block:
       input: index of the file among the inputs.
       file: its name, without its directory.
       first_line: number of the first line in the file, counted from 1, a header included.
-      delimiter: tab or comma.
+      delimiter: tab, comma or (libsvm) space.
       data: the lines' bytes. Of a line longer than a block only the beginning is kept; what is kept is longer
         than MAX_LINE_BYTES.
     """
@@ -77,10 +77,11 @@ def check_inputs(raw: Sequence[str | Path], *more: Sequence[str | Path]) -> list
     if not raw:
         raise DataError("no raw files given; name at least one")
     for path in paths:
-        if not path.exists():
-            raise DataError(f"{path}: no such file")
-        if not path.is_file():  # it is read twice, so a pipe will not do
-            raise DataError(f"{path} is not a regular file; name the files one by one")
+        with _reading(path):
+            if not path.exists():
+                raise DataError(f"{path}: no such file")
+            if not path.is_file():  # it is read twice, so a pipe will not do
+                raise DataError(f"{path} is not a regular file; name the files one by one")
     return [_input(path) for path in paths]
 
 
@@ -103,8 +104,7 @@ def read_blocks(
     Raises:
       DataError: a file cannot be read, is truncated, or lacks the header that the recipe asks for.
     """
-    total = max(1, sum(path.stat().st_size for path in paths))
-    done = 0
+    total, done = max(1, sum(_input(path).bytes for path in paths)), 0
     for index, path in enumerate(paths):
         with _reading(path), path.open("rb") as file:
             line, delimiter = 1, b""
@@ -119,17 +119,22 @@ def read_blocks(
                     line += data.count(b"\n")
                 if advance is not None:
                     advance(min(1.0, (done + file.tell()) / total))
-        done += path.stat().st_size
+            done += os.fstat(file.fileno()).st_size
 
 
 def first_line(path: Path) -> str:
     """The first line of a raw file without its end and BOM; "" of an empty file.
 
     Raises:
-      DataError: the file cannot be read, or its first line is not UTF-8.
+      DataError: the file cannot be read, or its first line is too long, not UTF-8 or ended by a CR alone.
     """
+    line = head(path).partition(b"\n")[0].rstrip(b"\r")
+    if b"\r" in line:
+        raise DataError(f"{path}: its lines end by CR alone; write them with LF or CRLF")
+    if len(line) > MAX_LINE_BYTES:
+        raise DataError(f"{path} line 1 is longer than {MAX_LINE_BYTES:,} bytes; does it hold rows?")
     try:
-        return head(path).partition(b"\n")[0].rstrip(b"\r").decode("utf-8")
+        return line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} line 1 is not UTF-8 ({error})") from error
 
@@ -188,9 +193,16 @@ def _skip_header(path: Path, data: bytes, delimiter: bytes, recipe: Recipe) -> t
 
 
 def header_names(line: str, delimiter: str, quote: bool) -> list[str]:
-    """Column names of a header; `"` is resolved in comma-separated ones if `quote`, as in their rows."""
+    """Column names of a header; `"` is resolved in comma-separated ones if `quote`, as in their rows.
+
+    A line that is no header to `csv`, such as one with a CR inside, is cut at each delimiter.
+    """
     quoting = csv.QUOTE_MINIMAL if quote and delimiter == "," else csv.QUOTE_NONE
-    return [name.strip() for name in next(csv.reader([line], delimiter=delimiter, quoting=quoting), [""])]
+    try:
+        names = next(csv.reader([line], delimiter=delimiter, quoting=quoting), [""])
+    except csv.Error:
+        names = line.split(delimiter)
+    return [name.strip() for name in names]
 
 
 def printable(text: str, limit: int = 80) -> str:

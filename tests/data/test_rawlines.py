@@ -99,6 +99,8 @@ def test_missing_and_unusable_inputs_are_named(tmp_path):
         DataError, match=r"2 rejected \(empty_line 1, column_count 1\).*bad line 1: column_count"
     ):
         prepare(SMALL, [tmp_path / "bad"], tmp_path / "out")
+    with pytest.raises(DataError, match="x cannot be read: File name too long"):
+        prepare(SMALL, ["x" * 300], tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad", "empty"]
 
 
@@ -110,6 +112,19 @@ def test_a_line_without_end_stays_bounded(tmp_path, monkeypatch):
     found = prepare(SMALL, [tmp_path / "rows"], tmp_path / "out").manifest
     assert (found["accepted"], found["rejected"]["by_reason"]) == (2, {"line_too_long": 1})
     assert found["rejected"]["first"][0]["text"] == "9" * 197 + "..."
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "said"),
+    [(GOOD + b"\r" + GOOD + b"\r", "control_character", "CR alone"),
+     (b"9" * 200_000 + b"\n", "line_too_long", "longer than 32,768 bytes")],
+)  # fmt: skip
+def test_a_first_line_that_is_no_header_to_csv_is_named(tmp_path, data, reason, said):
+    (tmp_path / "rows").write_bytes(data)
+    with pytest.raises(DataError, match=rf"1 rejected \({reason} 1\)"):
+        prepare(SMALL, [tmp_path / "rows"], tmp_path / "out")
+    with pytest.raises(DataError, match=rf"rows.* {said}"):
+        rawlines.first_line(tmp_path / "rows")
 
 
 def test_avazu_files_need_their_header(tmp_path):
