@@ -81,10 +81,16 @@ def staging(directory: Path) -> Iterator[Path]:
     drops when it ends, however it ends; where a file system knows no locks, nothing is removed.
 
     Raises:
-      DataError: `directory` exists already and is not empty, or its parent cannot be written.
+      DataError: `directory` exists already and is not empty or cannot be replaced, its parent cannot be
+        written, or writing into it fails (an OSError of the body).
     """
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise DataError(f"{directory} exists and is not empty; name another --out or remove it first")
+    if not directory.name or directory.is_symlink() or directory.is_mount():
+        raise DataError(
+            f"{directory} is the current directory, a link or a mount point, which no new directory can "
+            "replace; name a directory in it"
+        )
     _remove_abandoned(directory)
     temporary = directory.with_name(f".{directory.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
@@ -96,6 +102,8 @@ def staging(directory: Path) -> Iterator[Path]:
         if directory.exists():
             directory.rmdir()
         temporary.rename(directory)
+    except OSError as error:
+        raise DataError(f"cannot write {directory}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(lock)

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +78,23 @@ def test_an_existing_directory_is_not_overwritten(prepared):
     with pytest.raises(DataError, match="exists and is not empty"), staging(prepared):
         raise AssertionError
     assert open_prepared(prepared).split("train").rows == 5
+
+
+@pytest.mark.parametrize("kind", ["here", "link", "mount"])
+def test_what_cannot_be_replaced_is_refused_before_anything_is_made(tmp_path, monkeypatch, kind):
+    (tmp_path / "real").mkdir()
+    directory = tmp_path / "real"
+    if kind == "here":
+        monkeypatch.chdir(directory)
+        directory = Path()
+    elif kind == "link":
+        directory = tmp_path / "link"
+        directory.symlink_to(tmp_path / "real")
+    else:
+        monkeypatch.setattr(Path, "is_mount", lambda self: self.name == "real")
+    with pytest.raises(DataError, match="current directory, a link or a mount point"), staging(directory):
+        raise AssertionError
+    assert [p.name for p in tmp_path.rglob("*") if p.name not in ("real", "link")] == []
 
 
 @pytest.mark.parametrize("name", ["train.ids.npy", "train.values.npy", "train.label.npy", "vocab/a.txt"])

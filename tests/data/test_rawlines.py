@@ -209,6 +209,19 @@ def test_a_full_disk_is_a_data_error(tmp_path, monkeypatch):
         prepare(SMALL, [tmp_path / "rows"], tmp_path / "out")
 
 
+@pytest.mark.parametrize("where", ["Path.write_bytes", "create_split", "Counter.kept"])
+def test_a_disk_may_fill_up_anywhere(tmp_path, monkeypatch, where):
+    (tmp_path / "rows").write_bytes(b"\n".join(lines_of(100)))
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(f"deeplight_jax.data.encode.{where}", full)
+    with pytest.raises(DataError, match=r"cannot write .*out: No space left on device"):
+        prepare(SMALL, [tmp_path / "rows"], tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["rows"]
+
+
 def test_progress_runs_through_both_stages(tmp_path, monkeypatch):
     monkeypatch.setattr(rawlines, "BLOCK_BYTES", 500)
     (tmp_path / "a").write_bytes(b"\n".join(lines_of(100)))
