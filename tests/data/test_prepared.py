@@ -126,6 +126,20 @@ def test_a_damaged_manifest_is_named(prepared, tmp_path):
         open_prepared(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "train.ids.npy"])
+def test_a_file_that_may_not_be_read_is_named(prepared, monkeypatch, name):
+    opened = Path.open
+
+    def forbidden(path, *arguments, **options):
+        if path.name == name:
+            raise PermissionError(13, os.strerror(13))
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(DataError, match=rf"{name} cannot be read: Permission denied"):
+        open_prepared(prepared)
+
+
 def test_unverified_arrays_still_have_to_fit(prepared):
     np.save(prepared / "train.ids.npy", np.zeros((4, 1), np.int32))
     with pytest.raises(DataError, match=r"holds int32\[4, 1\], the manifest says int32\[5, 1\]"):
