@@ -95,7 +95,8 @@ def call_file(path: str | Path, function: str) -> Any:
         raise ConfigError(f"no config file {path}; the shipped ones are in experiments/")
     namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file)}
     try:
-        exec(compile(file.read_text(encoding="utf-8"), str(file), "exec"), namespace)
+        source = file.read_text(encoding="utf-8")
+        exec(compile(source, str(file), "exec", dont_inherit=True), namespace)  # nor our __future__
         if callable(found := namespace.get(function)):
             return found(arg) if arg else found()
     except DeeplightError:

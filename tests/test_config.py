@@ -86,6 +86,15 @@ def test_a_config_file_cannot_bring_wrong_types(tmp_path):
     )
     assert load_config(file).model.name == "a"
     assert load_config(f"{file}:fm", {"seed": 3}).model.name == "fm"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom deeplight_jax import default_config\n"
+        "@dataclass\nclass Wide:\n    units: int = 8\n"
+        "def get_config():\n"
+        "    c = default_config().copy_and_resolve_references()\n"
+        "    c.model.hidden = (Wide().units,)\n"
+        "    return c\n"
+    )
+    assert load_config(file).model.hidden == (8,)
     with pytest.raises(ConfigError, match="no config file"):
         load_config(tmp_path / "y.py")
     file.write_text("x = 1\n")
