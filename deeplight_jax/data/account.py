@@ -22,11 +22,16 @@ class Account:
       given: split of all rows of each file, by its index in SPLITS; None: by the split column, or drawn.
       shown: splits that there are, filled or not.
       max_bad: refuse more malformed lines than this (None: any number).
+
+    Raises:
+      DataError: `max_bad` is negative.
     """
 
     def __init__(
         self, recipe: Recipe, given: Sequence[int | None], *, shown: Sequence[str], max_bad: int | None
     ):
+        if max_bad is not None and max_bad < 0:
+            raise DataError(f"max_bad_rows = {max_bad}; use 0 or more")
         self._recipe, self._given, self._shown, self._max_bad = recipe, given, shown, max_bad
         self.lines = [0] * len(given)
         self.delimiters = [""] * len(given)

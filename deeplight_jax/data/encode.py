@@ -6,6 +6,7 @@ alone. `rawlines` reads, `cells` splits and checks, `account` keeps the books, `
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -296,8 +297,8 @@ def parse_bytes(text: str) -> int:
       DataError: `text` is no such size.
     """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?(?:e[0-9]+)?) *([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
-    if found is None:
+    number, unit, binary = found.groups() if found else ("inf", "", "")
+    size = float(number) * (1024 if binary else 1000) ** " KMGT".index(unit.upper() or " ")
+    if math.isinf(size):
         raise DataError(f"{text!r} is no size; write it as 4GB or 500MB")
-    number, unit, binary = found.groups()
-    power = " KMGT".index(unit.upper() or " ")
-    return int(float(number) * (1024 if binary else 1000) ** power)
+    return int(size)

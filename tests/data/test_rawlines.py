@@ -247,6 +247,10 @@ def test_options_out_of_range_are_refused(tmp_path):
     (tmp_path / "rows").write_bytes(GOOD)
     with pytest.raises(DataError, match="'much' is no size"):
         prepare(SMALL, [tmp_path / "rows"], tmp_path / "out", memory_limit="much")
+    with pytest.raises(DataError, match="'1e400' is no size"):
+        parse_bytes("1e400")
+    with pytest.raises(DataError, match="max_bad_rows = -1; use 0 or more"):
+        prepare(SMALL, [tmp_path / "rows"], tmp_path / "out", max_bad_rows=-1)
     with pytest.raises(DataError, match="threads = 0"):
         prepare(SMALL, [tmp_path / "rows"], tmp_path / "out", threads=0)
 
