@@ -180,7 +180,9 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
     _check_prepare(arguments)
     if arguments.recipe == "synthetic":
         world = World() if arguments.rows is None else World(rows=arguments.rows)
-        _OUT.print(prepared_table(prepare_synthetic(arguments.out, world).manifest))
+        with progress_bars(_ERR) as advance:
+            data = prepare_synthetic(arguments.out, world, advance)
+        _OUT.print(prepared_table(data.manifest))
         return
     from deeplight_jax.data.encode import prepare
 

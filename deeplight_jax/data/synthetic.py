@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +62,9 @@ class _Effects(NamedTuple):
     pairs: np.ndarray  # i64[pair, 2], field indices
 
 
-def prepare_synthetic(out: Path, world: World | None = None) -> Prepared:
+def prepare_synthetic(
+    out: Path, world: World | None = None, progress: Callable[[str, int, int], None] | None = None
+) -> Prepared:
     """Write a planted world as a prepared data set.
 
     The manifest's `synthetic` entry holds the settings, the planted pairs by field name, and each split's
@@ -71,9 +73,13 @@ def prepare_synthetic(out: Path, world: World | None = None) -> Prepared:
     Args:
       out: directory to make.
       world: its settings.
+      progress: called as `progress(what, done, total)` after each block of rows.
 
     Raises:
-      DataError: there are too few rows or table rows, or `out` exists and is not empty or cannot be written.
+      DataError: there are too few rows or table rows, a split has clicks or non-clicks only, or `out` exists
+        and is not empty or cannot be written.
+
+    Cost: about 6 us a row.
     """
     world = world or World()
     if world.rows < _LEAST_ROWS:
@@ -83,7 +89,7 @@ def prepare_synthetic(out: Path, world: World | None = None) -> Prepared:
     tenth = world.rows // 10
     counts = {"train": world.rows - 2 * tenth, "valid": tenth, "test": tenth}
     with staging(Path(out)) as temporary:
-        truth = {}
+        truth, done = {}, 0
         for index, (name, rows) in enumerate(counts.items()):
             split = create_split(temporary, name, schema, rows)
             logits = np.empty(rows)
@@ -91,6 +97,9 @@ def prepare_synthetic(out: Path, world: World | None = None) -> Prepared:
                 stop = start + len(block[2])
                 split.ids[start:stop], split.values[start:stop], split.label[start:stop] = block[:3]
                 logits[start:stop] = block[3]
+                done += len(block[2])
+                if progress:
+                    progress("drawing rows", done, world.rows)
             truth[name] = _truth(logits, np.asarray(split.label))
         names = [f.name for f in schema.fields]
         planted = [[names[i], names[j]] for i, j in effects.pairs]
@@ -163,7 +172,9 @@ def _blocks(
 
 
 def _truth(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """ROC AUC and log loss of the true probabilities on the rows drawn."""
+    """ROC AUC and log loss of the true probabilities on the rows drawn, whose logits are all different."""
+    if labels.min() == labels.max():
+        raise DataError(f"a split of {len(labels)} rows has clicks or non-clicks only; draw more rows")
     order = np.argsort(logits, kind="stable")
     ranks = np.empty(len(order))
     ranks[order] = np.arange(1, len(order) + 1)

@@ -71,3 +71,15 @@ def test_a_table_may_be_sized_exactly(rows):
 def test_a_table_too_small_for_its_fields_is_refused():
     with pytest.raises(DataError, match="117 rows or more"):
         world_schema(World(table_rows=116))
+
+
+def test_a_split_of_one_class_has_no_roc_auc_and_is_refused(tmp_path):
+    with pytest.raises(DataError, match="a split of 10 rows has clicks or non-clicks only"):
+        prepare_synthetic(tmp_path / "data", World(rows=100, largest=50, seed=9))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_every_row(tmp_path):
+    told = []
+    prepare_synthetic(tmp_path / "data", World(rows=90_000, largest=50), lambda *x: told.append(x))
+    assert told == [("drawing rows", n, 90_000) for n in (65_536, 72_000, 81_000, 90_000)]
