@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from deeplight_jax.config import Config, default_config, override
 from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.data.synthetic import World, prepare_synthetic
+from deeplight_jax.errors import DataError
 from deeplight_jax.training.inspect import load_run
 from deeplight_jax.training.loop import train
 
@@ -65,10 +67,10 @@ def quickstart(
     """Make the world, train warm-up, dense and pruned runs under `workdir`; goes on where it stopped.
 
     Raises:
-      DeeplightError: the directory holds something else.
+      DeeplightError: the directory holds something else, such as another world.
     """
     data = workdir / "data"
-    rows = open_prepared(data) if data.exists() else prepare_synthetic(data, world)
+    rows = _reopened(data, world) if data.exists() else prepare_synthetic(data, world, progress)
     config = quickstart_config(data, world)
     warmup = override(config, {"train.epochs": _WARMUP_EPOCHS})
     rates = {"sparsity.dnn": 0.9, "sparsity.field": 0.9, "sparsity.embedding": 0.4}
@@ -77,6 +79,13 @@ def quickstart(
     dense = _train("dense", branch, workdir / "dense", rows, progress)
     pruned = _train("pruned", override(branch, rates), workdir / "pruned", rows, progress)
     return _compare(rows, dense, pruned, workdir / "pruned")
+
+
+def _reopened(data: Path, world: World) -> Prepared:
+    rows = open_prepared(data)
+    if rows.manifest.get("synthetic", {}).get("world") != asdict(world):
+        raise DataError(f"{data} holds another world than asked for; name another --workdir or remove it")
+    return rows
 
 
 def _train(

@@ -126,6 +126,8 @@ def test_quickstart_on_a_small_world(tmp_path: Path, capsys: pytest.CaptureFixtu
     pruned = json.loads((tmp_path / "q/pruned/result.json").read_text())
     for component, target in {"dnn": 0.9, "field": 0.9, "embedding": 0.4}.items():
         assert abs(pruned["components"][component]["rate"] - target) < 0.01
+    assert main(["quickstart", "--rows", "30000", "--workdir", str(tmp_path / "q")]) == 2
+    assert "holds another world than asked for" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not _REAL.is_file(), reason=f"no real Criteo rows at {_REAL}")
