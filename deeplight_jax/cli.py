@@ -208,13 +208,24 @@ def _prepare(arguments: argparse.Namespace, _: list[str]) -> None:
 
 def _check_prepare(arguments: argparse.Namespace) -> None:
     """Refuse options that would mean nothing beside the others."""
+    meaning = ("min_count", "numeric", "hash_buckets", "vocab_scope")
+    drawing = ("test_fraction", "valid_fraction", "split_seed")
+    reading = ("raw", "columns", "valid", "test", "vocab", "max_bad_rows", "threads")
     if arguments.recipe == "synthetic":
-        for name in ("raw", "columns", "valid", "test", "vocab", "hash_buckets"):
-            if getattr(arguments, name):
-                raise DataError(f"the synthetic world is made, not read; leave {name} out")
+        _leave_out(arguments, (*reading, *meaning, *drawing), "the synthetic world is made, not read")
+    else:
+        _leave_out(arguments, ("rows",), "raw rows are read, all of them; the synthetic world alone is drawn")
+    if arguments.vocab:
+        _leave_out(arguments, (*meaning, *drawing), "--vocab encodes as its data was, into one split")
     for split in ("valid", "test"):
         if getattr(arguments, split) and getattr(arguments, f"{split}_fraction") is not None:
             raise DataError(f"--{split} names the rows, so --{split}-fraction draws none; give one of them")
+
+
+def _leave_out(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    for name in names:
+        if getattr(arguments, name) not in (None, []):
+            raise DataError(f"{why}; leave {name.replace('_', '-')} out")
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

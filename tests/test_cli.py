@@ -108,6 +108,24 @@ def test_unknown_flags_and_files_are_refused(tmp_path: Path, capsys: pytest.Capt
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["criteo", "--rows", "5"], "rows"),
+        (["criteo", "--vocab", "day1", "--min-count", "3"], "min-count"),
+        (["criteo", "--vocab", "day1", "--test-fraction", "0"], "test-fraction"),
+        (["synthetic", "--min-count", "3"], "min-count"),
+        (["synthetic", "--threads", "1"], "threads"),
+    ],
+)
+def test_options_of_prepare_that_would_mean_nothing_are_refused(
+    words: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", *words, "--out", str(tmp_path / "out")]) == 2
+    assert f"leave {named} out" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_too_many_bad_rows_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = _raw_rows(tmp_path / "raw.txt", 50, seed=3)
     command = ["prepare", "criteo", str(raw), "--out", str(tmp_path / "out"), "--max-bad-rows", "0"]
