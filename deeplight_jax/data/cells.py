@@ -310,13 +310,13 @@ def _bucket_keys(floors: np.ndarray, missing: np.ndarray) -> list[Keys]:
         return [Keys(8, slice(None), keys)]
     groups = [Keys(8, np.flatnonzero(small), keys[small])]
     rows = np.flatnonzero(~small)
-    large = group_by_width(np.array([b"%d" % int(v) for v in floors[rows]]))
+    large = group_by_width([b"%d" % int(v) for v in floors[rows]])
     return groups + [Keys(width, rows[at], key) for width, at, key in large]
 
 
 @cache
 def _bucket_table() -> np.ndarray:
-    ((_, _, keys),) = group_by_width(np.array([b"%d" % i for i in range(_BUCKET_LOW, _BUCKET_HIGH)]))
+    ((_, _, keys),) = group_by_width([b"%d" % i for i in range(_BUCKET_LOW, _BUCKET_HIGH)])
     return keys
 
 

@@ -54,13 +54,13 @@ def pack_words(words: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return words.byteswap() & _MASKS[np.minimum(lengths, _WORD)]
 
 
-def group_by_width(values: np.ndarray) -> list[Keys]:
-    """Keys of byte strings S[n], grouped by width."""
-    widths = width_of(np.char.str_len(values))
+def group_by_width(values: Sequence[bytes]) -> list[Keys]:
+    """Keys of byte strings, grouped by width: one long value makes no other key longer."""
+    widths = width_of(np.fromiter(map(len, values), np.int64, len(values)))
     groups = []
     for width in np.unique(widths).tolist():
         rows = np.flatnonzero(widths == width)
-        keys = values[rows].astype(f"S{width}")
+        keys = np.array([values[i] for i in rows.tolist()], f"S{width}")
         groups.append(Keys(width, rows, keys.view(">u8").astype(np.uint64) if width == _WORD else keys))
     return groups
 
@@ -88,14 +88,18 @@ class Counter:
 
     def kept(self, min_count: int) -> tuple[list[bytes], list[int]]:
         """Values seen `min_count` times or more and their counts: highest count first, ties by bytes."""
-        values, counts = [np.empty(0, "S1")], [np.empty(0, np.int64)]
+        values: list[bytes] = []
+        counts = [np.empty(0, np.int64)]
         for tally in self._tallies.values():
             found = tally.kept(min_count)
-            values.append(_as_bytes(found.keys))
+            values += _as_bytes(found.keys).tolist()
             counts.append(found.counts)
-        value, number = np.concatenate(values), np.concatenate(counts)
-        order = np.lexsort((value, -number))
-        return value[order].tolist(), number[order].tolist()
+        number = np.concatenate(counts)
+        by_value = np.array(
+            sorted(range(len(values)), key=values.__getitem__), np.int64
+        )  # runs, in order each
+        order = by_value[np.argsort(-number[by_value], kind="stable")]
+        return [values[i] for i in order.tolist()], number[order].tolist()
 
 
 class Budget:
@@ -226,12 +230,10 @@ class Vocabulary:
 
     @cached_property
     def _tables(self) -> dict[int, Callable[[np.ndarray], np.ndarray]]:
-        values = np.array(self.values, dtype=f"S{max(map(len, self.values), default=1) or 1}")
+        ids = np.arange(1, self.size)
         return {
-            width: _hashed(keys, np.arange(len(values))[rows] + 1)
-            if width == _WORD
-            else _sorted(keys, np.arange(len(values))[rows] + 1)
-            for width, rows, keys in group_by_width(values)
+            width: (_hashed if width == _WORD else _sorted)(keys, ids[rows])
+            for width, rows, keys in group_by_width(self.values)
         }
 
     def ids(self, width: int, keys: np.ndarray) -> np.ndarray:

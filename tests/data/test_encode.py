@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import random
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -317,3 +318,19 @@ def test_counts_that_went_to_disk_are_exact(tmp_path):
     expected = sorted(((-n, k) for k, n in seen.items() if n >= 3))
     assert counts == [-n for n, _ in expected]
     assert [int.from_bytes(v.ljust(8, b"\0"), "big") for v in values] == [k for _, k in expected]
+
+
+def test_one_long_value_does_not_make_the_others_long(tmp_path):
+    """200,000 values of 8 bytes and one of 250: as wide as that one, they would take 50 MB."""
+    counter = vocabulary.Counter(tmp_path, vocabulary.Budget(10**9))
+    ((_, _, keys),) = vocabulary.group_by_width([b"%08d" % i for i in range(200_000)])
+    counter.add(8, keys)
+    counter.add(256, np.array([b"x" * 250], "S256"))
+    tracemalloc.start()
+    try:
+        found = vocabulary.Vocabulary(*counter.kept(1))
+        assert found.ids(256, np.array([b"x" * 250], "S256")).tolist() == [200_001]  # the last one by bytes
+        assert found.ids(8, keys[[0, 77]]).tolist() == [1, 78]
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
