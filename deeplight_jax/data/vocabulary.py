@@ -223,6 +223,9 @@ class Vocabulary:
     values: list[bytes]
     counts: list[int]
 
+    def __post_init__(self) -> None:
+        _ = self._tables  # made now: the threads that look up first would each make them
+
     @property
     def size(self) -> int:
         """Table rows of the field, the unknown row included."""

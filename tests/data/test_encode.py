@@ -334,3 +334,13 @@ def test_one_long_value_does_not_make_the_others_long(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 40e6
     finally:
         tracemalloc.stop()
+
+
+def test_look_up_tables_are_made_once_before_any_thread_looks_up(monkeypatch):
+    made, make = [], vocabulary._hashed
+    monkeypatch.setattr(vocabulary, "_hashed", lambda *a: made.append(1) or make(*a))
+    found = vocabulary.Vocabulary([b"b", b"a"], [3, 2])
+    assert made == [1]
+    ((_, _, keys),) = vocabulary.group_by_width([b"a", b"b", b"c"])
+    assert found.ids(8, keys).tolist() == [2, 1, 0]
+    assert made == [1]
