@@ -13,6 +13,8 @@ from deeplight_jax.data.schema import Schema
 from deeplight_jax.evaluation.evaluate import Progress, predict_logits
 from deeplight_jax.evaluation.metrics import roc_auc
 
+_BATCH_ROWS = 16_384  # rows a forward pass: a large sample does not need its activations at once
+
 
 class FieldLoss(NamedTuple):
     """ROC AUC that one field is worth to a model.
@@ -93,4 +95,5 @@ def _shuffled(sample: Split, field: int, order: np.ndarray) -> Split:
 
 
 def _area(model: nn.Module, params: Any, sample: Split) -> float:
-    return roc_auc(predict_logits(model, params, sample, sample.rows), sample.label)
+    logits = predict_logits(model, params, sample, min(sample.rows, _BATCH_ROWS))
+    return roc_auc(logits, sample.label)

@@ -78,3 +78,16 @@ def test_one_class_has_no_area():
     alone = Split(split.ids, split.values, np.zeros(split.rows, np.uint8))
     with pytest.raises(DataError, match="both classes"):
         field_losses(Additive(), PARAMS, SCHEMA, alone, rows=50)
+
+
+def test_a_large_sample_is_scored_in_batches():
+    sizes = []
+
+    class Watched(Additive):
+        @nn.compact
+        def __call__(self, ids, values):
+            sizes.append(len(ids))  # while it is traced
+            return Additive.__call__(self, ids, values)
+
+    field_losses(Watched(), PARAMS, SCHEMA, world(40_000), rows=40_000, shuffles=1)
+    assert max(sizes) < 20_000
