@@ -39,7 +39,8 @@ def load_day(directory: Path, recipe: Recipe) -> Day:
         raise DataError(
             f"{directory}: its manifest names no recipe; encode with a data set of ours"
         ) from error
-    recipe = replace(recipe, **options)
+    if name == recipe.name:
+        recipe = replace(recipe, **options)
     fields = tuple((f.name, f.kind) for f in prepared.schema.fields)
     if name != recipe.name or fields != recipe.fields:
         if name == recipe.name and set(fields) == set(recipe.fields):

@@ -210,3 +210,11 @@ def test_names_and_sizes_that_do_not_fit_are_refused():
         replace(RECIPE, columns=(*RECIPE.columns, "c3.q"))
     with pytest.raises(DataError, match="hash the largest"):
         Schema((Field("a", "categorical", 2**30), Field("b", "categorical", 2**30)))
+
+
+def test_another_recipes_hashed_data_is_named_as_such(tmp_path):
+    (tmp_path / "rows").write_text("1\t3\ta\tb\tc\n0\t4\td\te\tf\n" * 20)
+    prepare(RECIPE, [tmp_path / "rows"], tmp_path / "day")
+    with pytest.raises(DataError, match="prepared by recipe small and does not fit other"):
+        prepare(Recipe("other", ("label", "d"), "label", (), 1, 0.1), [tmp_path / "rows"], tmp_path / "out",
+                vocab=tmp_path / "day")  # fmt: skip
