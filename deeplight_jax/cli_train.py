@@ -74,7 +74,9 @@ def _join(arguments: argparse.Namespace) -> bool:
         if any(by_hand) or arguments.heartbeat is not None:
             raise ConfigError("--coordinator, --host and --heartbeat go with --hosts")
         return True
-    numbered = arguments.hosts.isdigit()
+    if arguments.heartbeat is not None and arguments.heartbeat < 1:
+        raise ConfigError(f"--heartbeat {arguments.heartbeat}: use 1 or more seconds")
+    numbered = arguments.hosts.isdecimal()
     if not numbered and arguments.hosts != "auto":
         raise ConfigError(f"--hosts {arguments.hosts}: give a number, or auto")
     if by_hand != (numbered, numbered):

@@ -126,6 +126,15 @@ def test_options_of_prepare_that_would_mean_nothing_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("words", [["--hosts", "²"], ["--hosts", "2", "--heartbeat", "0"]])
+def test_hosts_and_heartbeat_are_whole_numbers(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_hand = ["--coordinator", "localhost:1", "--host", "9"]  # of two: where nothing else is wrong, this is
+    assert main(["train", "--config", _SMOKE, "--workdir", str(tmp_path / "run"), *words, *by_hand]) == 2
+    assert f"{words[-2]} {words[-1]}: " in capsys.readouterr().err
+
+
 def test_too_many_bad_rows_leave_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw = _raw_rows(tmp_path / "raw.txt", 50, seed=3)
     command = ["prepare", "criteo", str(raw), "--out", str(tmp_path / "out"), "--max-bad-rows", "0"]
