@@ -21,7 +21,7 @@ from deeplight_jax.cli_masks import add_masks
 from deeplight_jax.cli_report import add_report
 from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.cli_sweep import add_sweep
-from deeplight_jax.cli_train import add_train
+from deeplight_jax.cli_train import add_train, print_error
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
 from deeplight_jax.training.stopping import Terminated, terminable
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             arguments.run(arguments, overrides)
     except DeeplightError as error:
-        _ERR.print(f"deeplight: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        print_error(_ERR, error)
         return 2
     except (KeyboardInterrupt, Terminated) as signal:
         saves, terminated = arguments.command in _SAVING, isinstance(signal, Terminated)

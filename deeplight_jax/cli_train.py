@@ -63,8 +63,13 @@ def _leaving(err: Console) -> Iterator[None]:
     except DeeplightError as error:
         if not hosts.are_several():
             raise
-        err.print(f"deeplight: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
+        print_error(err, error)
         hosts.leave(2)
+
+
+def print_error(err: Console, error: DeeplightError) -> None:
+    """The one line that a command ends with."""
+    err.print(f"deeplight: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _join(arguments: argparse.Namespace) -> bool:

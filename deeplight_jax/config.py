@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from deeplight_jax.errors import ConfigError, DeeplightError, did_you_mean
+from deeplight_jax.errors import ConfigError, DeeplightError, did_you_mean, nearest
 from deeplight_jax.keys import CHOICES, COMPONENT_LETTERS, DEFAULTS, RANGES
 
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
@@ -166,9 +166,8 @@ def validate(config: Config) -> None:
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{key}={value} is not finite")
         if key in CHOICES and value not in CHOICES[key]:
-            meant = did_you_mean(str(value), CHOICES[key])
-            hint = meant if "did you mean" in meant else ""
-            raise ConfigError(f"{key}={value!r} must be one of {', '.join(CHOICES[key])}{hint}")
+            near = nearest(str(value), CHOICES[key])
+            raise ConfigError(f"{key}={value!r} must be one of {', '.join(CHOICES[key])}{near}")
         if key in RANGES and not RANGES[key][1](value):
             raise ConfigError(f"{key}={value!r} must be {RANGES[key][0]}")
     if missing := sorted(set(defaults) - set(given)):

@@ -51,8 +51,8 @@ class Schema:
     categorical fields follow, each with `size` consecutive rows starting at its offset.
 
     Raises:
-      DataError: no field, a repeated name, a size that does not fit the kind, or a numeric field
-        behind a categorical one, or more table rows than i32 counts.
+      DataError: no field, a repeated name, a size that does not fit the kind, a numeric field behind a
+        categorical one, or more table rows than i32 counts.
     """
 
     fields: tuple[Field, ...]

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Schema
-from deeplight_jax.errors import ConfigError, did_you_mean
+from deeplight_jax.errors import ConfigError, nearest
 from deeplight_jax.layers.crossing import CIN, CrossNetwork, FieldAttention
 from deeplight_jax.layers.embedding import Embedding, HashedPairs
 from deeplight_jax.layers.mlp import MLP, narrowed
@@ -107,11 +107,11 @@ def check_name(config: Config) -> str:
     Raises:
       ConfigError: no model has that name.
     """
-    if config.model.name not in MODELS:
-        meant = did_you_mean(config.model.name, MODELS)
-        hint = meant if "did you mean" in meant else ""
-        raise ConfigError(f"model.name={config.model.name!r} is not one of {', '.join(sorted(MODELS))}{hint}")
-    return config.model.name
+    name = config.model.name
+    if name not in MODELS:
+        known = ", ".join(sorted(MODELS))
+        raise ConfigError(f"model.name={name!r} is not one of {known}{nearest(name, MODELS)}")
+    return name
 
 
 def with_widths(config: Config, schema: Schema) -> Config:
