@@ -24,6 +24,7 @@ from deeplight_jax.data.cells import Rows, parse_block
 from deeplight_jax.data.hashing import Distinct, Hashed, describe
 from deeplight_jax.data.later_day import Day, load_day
 from deeplight_jax.data.ordered import count_workers, in_order
+from deeplight_jax.data.positions import check_rows, check_vocabularies
 from deeplight_jax.data.prepared import Prepared, create_split, open_prepared, staging, write_manifest
 from deeplight_jax.data.rawlines import Block, Input, check_inputs, read_blocks
 from deeplight_jax.data.recipes import SPLITS, TEST, TRAIN, VALID, Recipe
@@ -184,8 +185,7 @@ def _count(task: _Task, directory: Path) -> tuple[Account, list[Encoder], dict[s
             _encoder(hashed, counter, recipe.min_count)
             for (_, _, hashed), counter in zip(fields, counters, strict=True)
         ]
-        if recipe.delimiter == " ":
-            _check_positions(encoders)
+        check_vocabularies(recipe, encoders)
         seen = {f[0]: c.estimate() for f, c in zip(fields, counters, strict=True) if isinstance(c, Distinct)}
         return account, encoders, {name: describe(recipe.hashed_columns[name], n) for name, n in seen.items()}
 
@@ -204,21 +204,6 @@ def _encoder(hashed: Hashed | None, counter: Counter | Distinct | None, min_coun
     return Vocabulary(*counter.kept(min_count))
 
 
-def _check_positions(encoders: Sequence[Encoder]) -> None:
-    """Refuse libsvm rows whose indices are not always in the same order: a position would not be a field."""
-    seen: dict[bytes, int] = {}
-    for position, vocabulary in enumerate(encoders, start=1):
-        if not isinstance(vocabulary, Vocabulary):
-            continue  # hashed: it holds no values to compare
-        for value in vocabulary.values:
-            if value in seen:
-                raise DataError(
-                    f"index {value.decode()} stands at positions {seen[value]} and {position} of the lines; "
-                    "libsvm rows must hold one index a field, always in the same order"
-                )
-        seen |= dict.fromkeys(vocabulary.values, position)
-
-
 def _add(counters: Sequence[Counter | Distinct | None], rows: Rows, counted: np.ndarray) -> None:
     for counter, groups in zip(counters, rows.keys, strict=True):
         if counter is None:
@@ -235,7 +220,9 @@ def _encode(
 
     def parse(block: Block) -> tuple[Block, Rows, np.ndarray]:
         parsed = parse_block(block, task.recipe)
-        return block, parsed, ids_of(parsed.keys, len(parsed.label), encoders)
+        ids = ids_of(parsed.keys, len(parsed.label), encoders)
+        check_rows(task.recipe, parsed.keys, ids, encoders)
+        return block, parsed, ids
 
     with _SplitFiles(directory, schema, rows) as files:
 

@@ -13,6 +13,7 @@ from deeplight_jax.data.account import Account
 from deeplight_jax.data.cells import Rows, parse_block
 from deeplight_jax.data.later_day import Day, carried_day
 from deeplight_jax.data.ordered import count_workers, parse_in_order
+from deeplight_jax.data.positions import check_rows
 from deeplight_jax.data.rawlines import Block, Input, check_inputs, read_blocks
 from deeplight_jax.data.recipes import SPLITS, TEST, Recipe
 from deeplight_jax.data.unlabelled import layout_of
@@ -113,7 +114,9 @@ def _parts(
 
     def parse(block: Block) -> tuple[Block, Rows, np.ndarray]:
         rows = parse_block(block, layouts[block.input])
-        return block, rows, ids_of(rows.keys, len(rows.label), day.encoders)
+        ids = ids_of(rows.keys, len(rows.label), day.encoders)
+        check_rows(day.recipe, rows.keys, ids, day.encoders)
+        return block, rows, ids
 
     for block, rows, ids in parse_in_order(blocks, parse, workers):
         account.take(block, rows)

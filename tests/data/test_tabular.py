@@ -125,6 +125,22 @@ def test_libsvm_indices_in_changing_order_are_refused(tmp_path):
         prepare(libsvm_recipe(raw), [raw], tmp_path / "data")
 
 
+def test_libsvm_rows_in_another_order_than_the_training_rows_are_refused(tmp_path):
+    """All their indices would be unknown, without a word."""
+    train = write(tmp_path, "a", "1 3:1 9:1\n0 4:1 8:1\n" * 20)
+    other = write(tmp_path, "b", "1 7:1 6:1\n0 9:1 3:1\n")
+    with pytest.raises(DataError, match="index 9 stands at positions 2 and 1"):
+        prepare(libsvm_recipe(train), [train], tmp_path / "no", test=[other])
+    prepare(libsvm_recipe(train), [train], tmp_path / "day")
+    with pytest.raises(DataError, match="index 9 stands at positions 2 and 1"):
+        prepare(libsvm_recipe(other), [other], tmp_path / "no", vocab=tmp_path / "day")
+    hashed = replace(libsvm_recipe(train), hash_buckets=("f1=5:qr",))
+    assert (
+        prepare(hashed, [train], tmp_path / "yes", test=[other]).split("test").rows == 2
+    )  # f2 has no 9, no 4
+    assert not (tmp_path / "no").exists()
+
+
 def test_numbers_as_other_programs_write_them(tmp_path):
     texts = ["1e-05", "1E3", ".5", "5.", "+3", "-2.5e+1", "7"]
     raw = write(tmp_path, "log.csv", "y,n,c\n" + "".join(f"1,{t},a\n" for t in texts) + "0,NA,a\n0,0x1,a\n")

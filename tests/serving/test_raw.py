@@ -240,6 +240,17 @@ def test_libsvm_lines_with_and_without_a_label(tmp_path):
     assert sum(found["rejected"]["by_reason"].values()) == 4
 
 
+def test_libsvm_lines_in_another_order_are_not_scored(tmp_path):
+    lines = [f"{i % 2} {i % 5}:1 {10 + i % 4}:1" for i in range(80)]
+    train = prepare(
+        libsvm_recipe(write(tmp_path / "a.libsvm", lines)), [tmp_path / "a.libsvm"], tmp_path / "d"
+    )
+    turned = write(tmp_path / "b.libsvm", ["12:1 3:1"])
+    with pytest.raises(DataError, match="index 12 stands at positions 2 and 1"):
+        score_raw(engine_for(train), [turned], tmp_path / "s.csv")
+    assert not (tmp_path / "s.csv").exists()
+
+
 def test_the_layout_is_the_one_that_most_lines_fit(tmp_path):
     full = "\t".join(["1", *["3"] * 13, *["a"] * 26])
     bare = full[2:]
