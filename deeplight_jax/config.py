@@ -44,7 +44,7 @@ _LATER = {
 }
 """Keys that runs from before them were started without: their defaults are meant."""
 PLACES = ("data.dir", "data.verify", "train.keep", "mesh.data", "mesh.table")
-"""Keys that no result depends on."""
+"""Keys that no result depends on: a run may go on with others."""
 _UNHASHED_DEFAULTS = (
     "data.shuffle_seed",
     "optim.embedding",
@@ -189,9 +189,10 @@ def shuffle_seed(config: Config) -> int:
 
 
 def config_hash(config: Config) -> str:
-    """SHA-256 over every key that decides the result; `data.dir` and `mesh` are places, not settings.
+    """SHA-256 over every key but those of `PLACES`, and but `_UNHASHED_DEFAULTS` where they are defaults.
 
-    So is the directory of a sweep whose shared warm-up a member starts from: the warm-up's name is a hash.
+    The directory of a sweep whose shared warm-up a member starts from is a place, too: the warm-up's name is
+    a hash.
     """
     flat = {k: v for k, v in flatten(config).items() if k not in PLACES}
     defaults = flatten(DEFAULTS)

@@ -90,7 +90,7 @@ DEFAULTS: dict[str, Any] = {
         "init_from": "",  # RUN or RUN@STEP: go on from that run's checkpoint
     },
     "eval": {
-        "batch_size": 8192,  # rows scored at once; no result depends on it
+        "batch_size": 8192,  # rows scored at once: speed and memory
     },
     "mesh": {  # a place, not a setting: a run may go on on another mesh
         "data": 1,  # devices: data times table of them, a batch's rows split over all

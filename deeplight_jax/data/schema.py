@@ -13,8 +13,6 @@ import numpy as np
 from deeplight_jax.errors import DataError
 
 Kind = Literal["numeric", "categorical"]
-UNKNOWN_ID = 0  # of every categorical field: values unseen, or seen too seldom, in the vocabulary's rows
-
 _MAX_ROWS = 2**31 - 1  # row numbers are i32
 
 
@@ -22,7 +20,8 @@ class Batch(NamedTuple):
     """Rows on their way into a model.
 
     Attributes:
-      ids: i32[batch, categorical], row of each categorical value within its own field (0 = unknown).
+      ids: i32[batch, categorical], row of each categorical value within its own field; 0 = unknown:
+        unseen, or seen too seldom, in the vocabulary's rows.
       values: f32[batch, numeric], transformed numeric values (0 = missing).
       label: f32[batch], 1 for a click.
       weight: f32[batch], 1 for a row, 0 for padding behind the last row of a split.

@@ -28,7 +28,7 @@ _BLOCK_ROWS = 1 << 16
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """Settings of a planted world; the defaults make the quickstart's.
+    """Settings of a planted world; the quickstart's own are `quickstart.WORLD`.
 
     Attributes:
       rows: rows of all splits together; a tenth each goes to valid and test.

@@ -137,7 +137,7 @@ def test_libsvm_rows_in_another_order_than_the_training_rows_are_refused(tmp_pat
     hashed = replace(libsvm_recipe(train), hash_buckets=("f1=5:qr",))
     assert (
         prepare(hashed, [train], tmp_path / "yes", test=[other]).split("test").rows == 2
-    )  # f2 has no 9, no 4
+    )  # f1 knows no values
     assert not (tmp_path / "no").exists()
 
 
