@@ -207,7 +207,7 @@ def _train(lanes: Sequence[Lane], stacked: TrainState, program: Program, place: 
     with held_back() as stop:
         _evaluate(lanes, stacked, place, first, stop, owing=True)
         for step in () if stop.signal else range(first + 1, plan.total_steps + 1):
-            if step % plan.epoch_steps == 1:
+            if (step - 1) % plan.epoch_steps == 0:
                 _stop_the_patient(lanes, clock)
             if not any(lane.alive for lane in lanes):
                 return

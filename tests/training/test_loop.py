@@ -147,6 +147,13 @@ def test_patience_stops_early_and_the_best_checkpoint_is_kept(config, tmp_path):
     assert kept == [result["best_step"], result["steps"]]
 
 
+def test_patience_counts_epochs_of_a_single_step(config, tmp_path):
+    dense = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
+    hasty = {"data.batch_size": 4_000, "optim.learning_rate": 0.5, "train.epochs": 40, "train.patience": 2}
+    result = train(override(config, dense | hasty), tmp_path / "run")
+    assert result["steps"] == result["best_step"] + 2 < 40
+
+
 @pytest.mark.parametrize("model", ["lr", "fm", "fwfm"])
 def test_the_other_models_train_and_prune(model, config, tmp_path):
     codes = {"lr": {"embedding"}, "fm": {"embedding"}, "fwfm": {"field", "embedding"}}[model]
