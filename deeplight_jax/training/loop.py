@@ -140,7 +140,8 @@ def _train_epochs(
         if start.owes_evaluation:
             history = _evaluated(job, state, history, first, events, stop)
         for step in () if stop.signal and not hosts.are_several() else range(first + 1, plan.total_steps + 1):
-            if (step - 1) % plan.epoch_steps == 0 and should_stop(history, settings.monitor, settings.patience):
+            epoch_begins = (step - 1) % plan.epoch_steps == 0
+            if epoch_begins and should_stop(history, settings.monitor, settings.patience):
                 break
             state, loss = job.step(state, next(batches))
             losses.append(loss)

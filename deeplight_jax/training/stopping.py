@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Terminated(BaseException):
-    """SIGTERM has arrived: what `terminable` makes of it, as Python makes KeyboardInterrupt of SIGINT."""
+    """A signal ends the program: raised by `terminable` on SIGTERM, as Python raises KeyboardInterrupt."""
 
 
 class StopAsked(Exception):
@@ -47,6 +47,9 @@ def held_back() -> Iterator[Stop]:
 
     A second one is delivered at once. Signals that the program ignores, and those of other threads than the
     main one, are left as they are.
+
+    Raises:
+      Terminated: the program's own handler has returned; the block was cut short all the same.
     """
     stop, before = Stop(), _handlers()
 
@@ -61,6 +64,7 @@ def held_back() -> Iterator[Stop]:
         _install(before)
     if stop.signal is not None:
         signal.raise_signal(stop.signal)
+        raise Terminated
 
 
 @contextmanager

@@ -111,6 +111,21 @@ def test_a_signal_saves_the_step_and_is_then_delivered(moments, calm, config, wo
     assert_same_run(tmp_path / "run", calm, config, world)
 
 
+def test_a_handler_that_returns_leaves_no_result_of_half_a_run(calm, config, world, tmp_path):
+    """As of a program that notes that its machine will be taken away, and looks for it later."""
+    noted, before = [], signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *given: noted.append(given))
+    try:
+        with pytest.raises(Terminated):
+            train(config, tmp_path / "run", data=world, progress=Tally({("training", 70): signal.SIGTERM}))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(noted) == 1
+    assert not (tmp_path / "run" / "result.json").exists()
+    train(config, tmp_path / "run", data=world)
+    assert_same_run(tmp_path / "run", calm, config, world)
+
+
 def test_an_evaluation_is_not_waited_for_but_done_first_by_the_next(
     calm, config, world, tmp_path, monkeypatch
 ):
