@@ -114,7 +114,7 @@ def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
         try:
             history, wall_s = _train_epochs(job, start, events, began - start.wall_s)
         except LossNotFinite as error:
-            del start  # its memory is needed to go there again
+            error.__traceback__ = None  # its frames hold the state, whose memory going there again needs
             raise RunError(f"{error}; {explain(job, masks, error.step)}") from error
     return conclude(job, history, wall_s, split)
 

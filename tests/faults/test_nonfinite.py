@@ -12,7 +12,7 @@ from runs import final_state
 from deeplight_jax.config import config_hash, from_json, override, to_json
 from deeplight_jax.data.loader import permuted, train_batches
 from deeplight_jax.errors import RunError
-from deeplight_jax.training import checkpoint
+from deeplight_jax.training import checkpoint, loop
 from deeplight_jax.training.finite import check_state
 from deeplight_jax.training.job import load_start, make_job
 from deeplight_jax.training.loop import train
@@ -60,6 +60,20 @@ def test_it_stops_and_says_where_it_came_from(plain, poisoned, bad_steps, tmp_pa
     check_state(job, kept.state)
     assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_the_cause_is_looked_for_with_the_failed_state_gone(plain, poisoned, monkeypatch, tmp_path):
+    config, held = override(plain, {"model.embedding_dim": 7}), []
+
+    def look(job, masks, step):
+        table = (poisoned.schema.num_rows, 7)
+        held.extend(x for x in jax.live_arrays() if x.shape == table and not x.is_deleted())
+        return "found"
+
+    monkeypatch.setattr(loop, "explain", look)
+    with pytest.raises(RunError, match="found"):
+        train(config, tmp_path / "run", data=poisoned)
+    assert not held
 
 
 def test_skipping_drops_those_updates_and_no_others(plain, poisoned, bad_steps, tmp_path):
