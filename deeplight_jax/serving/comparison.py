@@ -147,6 +147,7 @@ def _check(against: Sequence[str], rounds: int, seconds: float) -> None:
 
 def _trained(run: str | Path, engine: Engine) -> DenseArrays:
     from deeplight_jax.config import config_hash
+    from deeplight_jax.training.digests import split_step
     from deeplight_jax.training.inspect import load_run
     from deeplight_jax.training.run import directory_of, load_config_of
 
@@ -154,7 +155,7 @@ def _trained(run: str | Path, engine: Engine) -> DenseArrays:
     config = load_config_of(directory_of(run))
     if about.get("config_hash") != config_hash(config):
         raise ArtifactError(f"the artifact was not made from {run}: their configs differ; leave --run out")
-    found = load_run(run if "@" in str(run) or "step" not in about else f"{run}@{about['step']}")
+    found = load_run(run if split_step(run)[1] or "step" not in about else f"{run}@{about['step']}")
     if engine.schema != found.schema:
         raise ArtifactError(f"the artifact was not made from {run}: their fields differ; leave --run out")
     return dense_of_params(found.config.model, found.schema, found.params)

@@ -21,6 +21,7 @@ from deeplight_jax.serving.structure import Compact, with_table
 from deeplight_jax.serving.tables import TableFormat
 from deeplight_jax.serving.whole import Whole, whole
 from deeplight_jax.training import run
+from deeplight_jax.training.digests import split_step
 from deeplight_jax.training.inspect import Run, load_run
 from deeplight_jax.training.plan import targets
 
@@ -79,7 +80,7 @@ def verify(
     engine = load(path)
     if engine.about.get("config_hash") != config_hash(run.load_config_of(run.directory_of(workdir))):
         raise ArtifactError(f"{path} was not made from {workdir}: their configs differ")
-    step = "" if "@" in str(workdir) else f"@{engine.about['step']}"
+    step = "" if split_step(workdir)[1] else f"@{engine.about['step']}"
     found, rows = _run_and_rows(f"{workdir}{step}", data)
     if engine.schema != found.schema:
         raise ArtifactError(f"{path} was not made from {workdir}: their fields differ")

@@ -9,6 +9,7 @@ import jax
 
 from deeplight_jax.errors import DeeplightError
 from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.digests import split_step
 from deeplight_jax.training.inspect import Run, load_run
 
 
@@ -52,9 +53,9 @@ def params_before(found: Run, workdir: str | Path, dense: str | Path | None = No
 
 def _newest(start: str) -> str:
     """RUN@STEP as `train.init_from` means it: the newest step, not the best, where none is named."""
-    name, at, _ = start.partition("@")
-    steps = [] if at else checkpoint.saved_steps(Path(name) / "checkpoints")
-    return f"{name}@{steps[-1]}" if steps else start
+    directory, step = split_step(start)
+    steps = [] if step else checkpoint.saved_steps(directory / "checkpoints")
+    return f"{directory}@{steps[-1]}" if steps else start
 
 
 def _shapes(params: Any) -> Any:

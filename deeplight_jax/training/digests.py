@@ -14,6 +14,14 @@ _DIGESTS, MASKS_FILE = ".sha256.json", "masks.safetensors"
 SEALS = "sha256.json"
 
 
+def split_step(workdir: str | Path) -> tuple[Path, str]:
+    """RUN and STEP of RUN@STEP; of RUN, whose path may have an @ of its own, no step: ""."""
+    name, at, step = str(workdir).rpartition("@")
+    if not at or "/" in step or os.path.isdir(workdir):
+        return Path(workdir), ""
+    return Path(name), step
+
+
 def saved_steps(directory: Path) -> list[int]:
     """Steps with a whole checkpoint, ascending."""
     found = directory.glob(f"*{_DIGESTS}") if directory.is_dir() else []

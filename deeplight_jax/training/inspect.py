@@ -20,6 +20,7 @@ from deeplight_jax.sparsity.algebra import complete
 from deeplight_jax.sparsity.components import Labels
 from deeplight_jax.sparsity.masks import Masks
 from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.digests import split_step
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import Plan, targets
 from deeplight_jax.training.state import abstract_state
@@ -55,8 +56,7 @@ def load_run(workdir: str | Path) -> Run:
     Raises:
       RunError: no run or no such checkpoint is there, or one of its files is damaged.
     """
-    name, _, wanted = str(workdir).partition("@")
-    directory = Path(name)
+    directory, wanted = split_step(workdir)
     config, schema = run.load_config_of(directory), run.load_schema_of(directory)
     step = _choose_step(directory, wanted)
     plan = run.load_plan_of(directory)
@@ -99,8 +99,7 @@ def load_masks(workdir: str | Path) -> RunMasks:
     Raises:
       RunError: no run or no such checkpoint is there, or its masks are damaged.
     """
-    name, _, wanted = str(workdir).partition("@")
-    directory = Path(name)
+    directory, wanted = split_step(workdir)
     config, data = run.load_config_of(directory), run.load_data_of(directory)
     schema = run.load_schema_of(directory)
     step = _choose_step(directory, wanted)

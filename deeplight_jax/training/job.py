@@ -21,6 +21,7 @@ from deeplight_jax.mesh import place as make_placement
 from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.training import checkpoint, hosts, run
+from deeplight_jax.training.digests import split_step
 from deeplight_jax.training.history import Evaluation
 from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.merging import load_initial_masks
@@ -196,8 +197,7 @@ def check_inherited(config: Config, data: Prepared) -> None:
 
 def _inherited(config: Config, data: Prepared) -> tuple[Path, int]:
     """The run and the step that `train.init_from` names."""
-    name, _, step = config.train.init_from.partition("@")
-    source = Path(name)
+    source, step = split_step(config.train.init_from)
     run.check_fits(source, data)
     steps = checkpoint.saved_steps(source / "checkpoints")
     if not steps or (step and not step.isdigit()):

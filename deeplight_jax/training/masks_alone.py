@@ -14,7 +14,7 @@ from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.evaluation.comparing import compare_components
 from deeplight_jax.sparsity.maskbits import read_by_path
-from deeplight_jax.training.digests import MASKS_FILE, read_sealed, saved_steps, verify
+from deeplight_jax.training.digests import MASKS_FILE, read_sealed, saved_steps, split_step, verify
 
 PRUNABLE = "prunable"
 """What a checkpoint says about its masks: `{path: [component code, shape]}` of every prunable parameter."""
@@ -41,8 +41,7 @@ def compare_runs(a: str, b: str) -> dict[str, Any] | None:
 
 def _read(workdir: str) -> tuple[int, str, dict[str, Any], dict[str, dict[str, np.ndarray]]]:
     """Step, model, data's identity, and masks by component and path."""
-    name, _, wanted = workdir.partition("@")
-    directory = Path(name)
+    directory, wanted = split_step(workdir)
     checkpoints = directory / "checkpoints"
     result = directory / "result.json"
     if wanted:

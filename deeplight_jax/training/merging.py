@@ -19,6 +19,7 @@ from deeplight_jax.sparsity.components import UNPRUNED, Masks
 from deeplight_jax.sparsity.maskfile import nested, read_masks, write_masks
 from deeplight_jax.training.inspect import RunMasks, load_masks
 from deeplight_jax.training.masks_alone import PRUNABLE
+from deeplight_jax.training.run import directory_of
 
 OPERATIONS: dict[str, Callable[..., Masks]] = {"and": intersect, "or": union, "majority": majority}
 
@@ -67,7 +68,7 @@ def merge_masks(
     masks, codes = leaves_by_path(merged), leaves_by_path(first.labels)
     about = {
         "operation": operation,
-        "runs": [f"{str(name).partition('@')[0]}@{f.step}" for name, f in zip(workdirs, found, strict=True)],
+        "runs": [f"{directory_of(name)}@{f.step}" for name, f in zip(workdirs, found, strict=True)],
         "model": first.config.model.name,
         "schema": first.data["schema"],
         "vocabulary": first.data["vocabulary"],

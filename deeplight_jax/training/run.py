@@ -25,14 +25,14 @@ from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
-from deeplight_jax.training.digests import read_sealed, seal, write_atomically
+from deeplight_jax.training.digests import read_sealed, seal, split_step, write_atomically
 from deeplight_jax.training.lock import owned as owned
 from deeplight_jax.training.plan import Plan, make_plan
 
 
 def directory_of(workdir: str | Path) -> Path:
     """RUN of RUN or RUN@STEP."""
-    return Path(str(workdir).partition("@")[0])
+    return split_step(workdir)[0]
 
 
 def start(workdir: Path, config: Config, data: Prepared) -> None:

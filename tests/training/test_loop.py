@@ -12,6 +12,8 @@ from deeplight_jax.config import config_hash, override
 from deeplight_jax.errors import ConfigError, DataError, RunError
 from deeplight_jax.training import checkpoint
 from deeplight_jax.training import job as jobs
+from deeplight_jax.training.before import params_before
+from deeplight_jax.training.digests import split_step
 from deeplight_jax.training.inspect import evaluate, load_run
 from deeplight_jax.training.job import make_job
 from deeplight_jax.training.loop import train
@@ -125,6 +127,19 @@ def test_pruning_from_a_dense_warmup_is_pruning_from_scratch(config, whole, tmp_
     other = override(config, {"model.name": "lr", "train.init_from": tmp_path / "warmup", **dense})
     with pytest.raises(RunError, match="holds another model"):
         train(other, tmp_path / "lr")
+
+
+def test_a_path_may_have_an_at_sign_of_its_own(config, tmp_path):
+    home = tmp_path / "me@corp"
+    assert split_step(home / "run") == (home / "run", "")
+    assert split_step(f"{home / 'run'}@25") == (home / "run", "25")
+    dense = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
+    train(override(config, {**dense, "train.epochs": 1}), home / "warm@up")
+    assert [load_run(home / f"warm@up{step}").step for step in ("", f"@{EPOCH}")] == [EPOCH, EPOCH]
+    train(override(config, {"train.init_from": home / "warm@up"}), home / "run")
+    assert params_before(load_run(home / "run"), home / "run").source == "the run it started from, warm@up"
+    with pytest.raises(RunError, match="me@corp/run@x: a step is a number"):
+        load_run(home / "run@x")
 
 
 def test_the_step_compiles_once(config, world, tmp_path, monkeypatch):
