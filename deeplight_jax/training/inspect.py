@@ -23,7 +23,7 @@ from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.digests import split_step
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import Plan, targets
-from deeplight_jax.training.state import abstract_state
+from deeplight_jax.training.state import TrainState, abstract_state
 
 
 class Run(NamedTuple):
@@ -60,12 +60,18 @@ def load_run(workdir: str | Path) -> Run:
     config, schema = run.load_config_of(directory), run.load_schema_of(directory)
     step = _choose_step(directory, wanted)
     plan = run.load_plan_of(directory)
+    state, _ = checkpoint.restore(directory / "checkpoints", step, state_shapes(config, schema, plan))
+    model = build_model(config, schema)
+    _, labels = abstract_params(model, schema)
+    return Run(config, schema, model, state.projected(), state.masks, labels, step, plan)
+
+
+def state_shapes(config: Config, schema: Schema, plan: Plan) -> TrainState:
+    """Shapes of a run's state, to restore its checkpoints into; of its own config and plan."""
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
     optimizer = build_optimizer(config, labels, plan, row_tables(model, schema))
-    like = abstract_state(model, schema, optimizer)
-    state, _ = checkpoint.restore(directory / "checkpoints", step, like)
-    return Run(config, schema, model, state.projected(), state.masks, labels, step, plan)
+    return abstract_state(model, schema, optimizer)
 
 
 class RunMasks(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from deeplight_jax.config import Config, override, shuffle_seed
+from deeplight_jax.config import Config, shuffle_seed
 from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.data.schema import Batch, Schema
@@ -19,10 +19,12 @@ from deeplight_jax.evaluation.evaluate import Progress as Progress
 from deeplight_jax.mesh import Placement, fit
 from deeplight_jax.mesh import place as make_placement
 from deeplight_jax.models import abstract_params, build_model, row_tables
+from deeplight_jax.sparsity.algebra import leaves_by_path
 from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.training import checkpoint, hosts, run
 from deeplight_jax.training.digests import split_step
 from deeplight_jax.training.history import Evaluation
+from deeplight_jax.training.inspect import state_shapes
 from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.merging import load_initial_masks
 from deeplight_jax.training.optimizer import build_optimizer
@@ -185,43 +187,67 @@ def load_start(job: Job, masks: Masks | None, step: int | None = None) -> Start:
     return Start(state if masks is None else state.held_to(job.place.put(masks)), [], 0.0)
 
 
-def check_inherited(config: Config, data: Prepared) -> None:
-    """Whether `train.init_from` names a checkpoint of a run over such data, if it names any.
+def begins_at(job: Job) -> int:
+    """Step of the state that the run begins with: 0, or the one that `train.init_from` names.
+
+    Raises:
+      RunError: it names no checkpoint of a run over such data.
+    """
+    return _source(job)[1] if job.config.train.init_from else 0
+
+
+def check_inherited(job: Job) -> None:
+    """Whether `train.init_from` names a checkpoint of such a model over such data, if it names any.
 
     Raises:
       RunError: it does not.
     """
-    if config.train.init_from:
-        _inherited(config, data)
+    if job.config.train.init_from:
+        _inherited(job)
 
 
-def _inherited(config: Config, data: Prepared) -> tuple[Path, int]:
+def _source(job: Job) -> tuple[Path, int]:
     """The run and the step that `train.init_from` names."""
-    source, step = split_step(config.train.init_from)
-    run.check_fits(source, data)
+    start = job.config.train.init_from
+    source, step = split_step(start)
+    run.check_fits(source, job.data)
     steps = checkpoint.saved_steps(source / "checkpoints")
-    if not steps or (step and not step.isdigit()):
-        raise RunError(f"train.init_from={config.train.init_from}: no such checkpoint; write RUN or RUN@STEP")
+    if not steps or (step and step not in map(str, steps)):
+        has = f"it has {', '.join(map(str, steps)) or 'none'}"
+        raise RunError(f"train.init_from={start}: no such checkpoint ({has}); write RUN or RUN@STEP")
     return source, int(step) if step else steps[-1]
+
+
+def _inherited(job: Job) -> tuple[Path, int, TrainState]:
+    """`_source`, and the shapes of the state there, which must be of this run's model and optimizer."""
+    source, step = _source(job)
+    config, own = run.load_config_of(source), true_state(job)
+    like = state_shapes(config, job.data.schema, run.load_plan_of(source))
+    if differs := _difference(like.params, own.params):
+        raise RunError(f"train.init_from: {source} holds another model ({differs})")
+    if _shapes(like.opt_state[0].inner_state) != _shapes(own.opt_state[0].inner_state):
+        raise RunError(f"train.init_from: {source} has the moments of another optimizer than "
+                       f"optim.embedding={job.config.optim.embedding}")  # fmt: skip
+    return source, step, like
 
 
 def _inherit(job: Job) -> TrainState:
     """Another run's weights, Adam moments and step, under this run's schedule and fresh masks."""
-    source, step = _inherited(job.config, job.data)
-    here = {f"mesh.{axis}": size for axis, size in job.config.mesh.items()}
-    parent = make_job(override(run.load_config_of(source), here), source, job.data, job.progress)
-    found, _ = checkpoint.restore(source / "checkpoints", step, true_state(parent), job.place)
-    fresh = fresh_state(job)
-    if jax.tree.structure(fresh.params) != jax.tree.structure(found.params):
-        raise RunError(
-            f"train.init_from: {source} holds another model than model.name={job.config.model.name}"
-        )
-    moments = found.opt_state[0]
-    if _shapes(moments.inner_state) != _shapes(fresh.opt_state[0].inner_state):
-        raise RunError(f"train.init_from: {source} has the moments of another optimizer than "
-                       f"optim.embedding={job.config.optim.embedding}")  # fmt: skip
+    source, step, like = _inherited(job)
+    found, _ = checkpoint.restore(source / "checkpoints", step, like, job.place)
+    fresh, moments = fresh_state(job), found.opt_state[0]
     adam = fresh.opt_state[0]._replace(count=moments.count, inner_state=moments.inner_state)
     return fresh.replace(step=found.step, params=found.params, opt_state=(adam, fresh.opt_state[-1]))
+
+
+def _difference(theirs: Any, ours: Any) -> str:
+    """The first parameter whose shape differs, or that one of two models lacks; "" if there is none."""
+    there, here = ({p: x.shape for p, x in leaves_by_path(tree).items()} for tree in (theirs, ours))
+    for path in here | there:
+        have, want = (shapes.get(path, "missing") for shapes in (there, here))
+        if have != want:
+            return f"{path} is {have} there and {want} here"
+    return ""
 
 
 def _shapes(tree: Any) -> tuple[Any, list[tuple[int, ...]]]:

@@ -74,7 +74,7 @@ def train(
     if run.check_same(workdir, config, data) and (finished := run.load_result(workdir)):
         return finished
     if not saved_steps(workdir / "checkpoints"):
-        check_inherited(config, data)
+        check_inherited(job)
     with hosts.lost_told(), hosts.first_holds(run.owned(workdir)), _writing(workdir):
         hosts.first_does(run.start, workdir, config, data)
         if job.plan.notice and notice and hosts.is_first():

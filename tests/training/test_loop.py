@@ -1,6 +1,7 @@
 """The whole run: what it reports, that it resumes bit for bit, and what it refuses."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -124,9 +125,41 @@ def test_pruning_from_a_dense_warmup_is_pruning_from_scratch(config, whole, tmp_
     assert result["log_loss"] == pytest.approx(whole[1]["log_loss"], rel=1e-3)
     with pytest.raises(RunError, match="no such checkpoint"):
         train(override(config, {"train.init_from": f"{tmp_path / 'warmup'}@x"}), tmp_path / "other")
-    other = override(config, {"model.name": "lr", "train.init_from": tmp_path / "warmup", **dense})
-    with pytest.raises(RunError, match="holds another model"):
-        train(other, tmp_path / "lr")
+    with pytest.raises(RunError, match=r"no such checkpoint \(it has 25\)"):
+        train(override(config, {"train.init_from": f"{tmp_path / 'warmup'}@26"}), tmp_path / "other")
+    for keys, which in (
+        ({"model.name": "lr", **dense}, r"bias is missing there and \(\) here"),
+        ({"model.hidden": (8, 4)}, r"deep/hidden_1/bias is \(6,\) there and \(4,\) here"),
+    ):
+        with pytest.raises(RunError, match=f"holds another model \\({which}"):
+            train(override(branch, keys), tmp_path / "other")
+    assert not (tmp_path / "other").exists()  # nothing is claimed by a run that cannot begin
+
+
+def test_a_run_may_start_from_one_over_more_rows(config, world, tmp_path):
+    """Whose own schedule would be too short for these."""
+    strict = {"sparsity.short_schedule": "error", "sparsity.damping_steps": 0.04, "train.epochs": 2}
+    train(override(config, strict), tmp_path / "more")
+    rows = world.split("train")
+    few = replace(rows, ids=rows.ids[:300], values=rows.values[:300], label=rows.label[:300])
+    onward = override(config, {"train.init_from": tmp_path / "more", "train.epochs": 40})
+    result = train(onward, tmp_path / "few", data=replace(world, splits={**world.splits, "train": few}))
+    assert result["steps"] == 40 * 3
+
+
+def test_a_start_of_another_model_is_seen_where_its_moments_have_the_same_shapes(config, tmp_path):
+    """Row-wise Adagrad has one number a row, of whatever length."""
+    fm = {
+        "model.name": "fm",
+        "optim.embedding": "rowwise_adagrad",
+        "sparsity.dnn": 0.0,
+        "sparsity.field": 0.0,
+    }
+    short = override(config, fm | {"train.epochs": 1, "sparsity.embedding": 0.0})
+    train(short, tmp_path / "three")
+    longer = fm | {"train.init_from": tmp_path / "three", "model.embedding_dim": 4}
+    with pytest.raises(RunError, match=r"embedding/table is \(\d+, 3\) there and \(\d+, 4\) here"):
+        train(override(config, longer), tmp_path / "four")
 
 
 def test_a_path_may_have_an_at_sign_of_its_own(config, tmp_path):
