@@ -43,7 +43,14 @@ from deeplight_jax.sweeping.stacking import (
 )
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.history import Evaluation, should_stop
-from deeplight_jax.training.job import Job, batches_behind, make_job, masks_to_start_from, start_or_resume
+from deeplight_jax.training.job import (
+    Job,
+    batches_behind,
+    begins_at,
+    make_job,
+    masks_to_start_from,
+    start_or_resume,
+)
 from deeplight_jax.training.loop import REPORT_STEPS
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
@@ -112,14 +119,19 @@ def _job(member: Member, directory: Path, data: Prepared) -> Job:
 
 
 def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
-    """Lanes by the step they go on from: the latest that all have saved, else each one's own latest."""
+    """Lanes by the checkpoint they go on from: the latest that all have saved, else each one's own latest.
+
+    Those without one (0) go by the step that `train.init_from` begins at: a stack has one.
+    """
     saved = [set(checkpoint.saved_steps(lane.job.workdir / "checkpoints")) for lane in lanes]
     if common := set.intersection(*saved):
         return [(max(common), [*lanes])]
-    parts: dict[int, list[Lane]] = {}
+    parts: dict[tuple[int, int], list[Lane]] = {}
     for lane, steps in zip(lanes, saved, strict=True):
-        parts.setdefault(max(steps, default=0), []).append(lane)
-    return [*parts.items()]
+        with lane.guarded():
+            begins = 0 if steps else begins_at(lane.job)
+            parts.setdefault((max(steps, default=0), begins), []).append(lane)
+    return [(step, part) for (step, _), part in parts.items()]
 
 
 def _run_group(

@@ -80,6 +80,22 @@ def test_a_member_is_the_run_it_would_be_alone(index, counted, world, tmp_path):
     assert lines[0] == lines[1]
 
 
+def test_members_that_begin_at_other_steps_are_the_runs_they_would_be_alone(config, world, tmp_path):
+    train(override(config, {"train.epochs": 2}), tmp_path / "first", data=world)
+    starts = axis("train.init_from", [f"{tmp_path / 'first'}@{step}" for step in (13, 26)])
+    status = run_sweep(Sweep(config, starts), tmp_path / "s", COMPILED, data=world)
+    assert status.failed == {}
+    for name, evaluated in zip(status.done, ([26, 39], [39]), strict=True):
+        member = ledger.place(tmp_path / "s", name)
+        lines = [json.loads(line) for line in (member / "metrics.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines if "split" in line] == evaluated
+        alone = train(
+            from_json((member / "config.json").read_text()), tmp_path / name, data=world, split="valid"
+        )
+        together = json.loads((member / "result.json").read_text())
+        assert together["log_loss"] == pytest.approx(alone["log_loss"], rel=1e-6)
+
+
 def test_row_sparse_members_are_the_runs_they_would_be_alone(config, world, tmp_path):
     """Up to rounding: XLA orders some of a mapped step's sums in another way."""
     rates = axis("optim.embedding_learning_rate", [0.0, 0.02])
