@@ -7,6 +7,7 @@ recorded with its error, and the others go on.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -74,12 +75,11 @@ def run_sweep(
       Where the sweep stands at the end.
 
     Raises:
-      ConfigError: a member could not begin; it is named, and nothing is trained.
+      ConfigError: an option makes no sense, or a member, which is named, could not begin; nothing is trained.
       DataError: the data is missing or damaged.
       RunError: the directory holds a sweep of other data, another program is at it, or it cannot be written.
     """
-    if options.backend not in BACKENDS:
-        raise ConfigError(f"no backend {options.backend}; use one of {', '.join(BACKENDS)}")
+    _check_options(options)
     directory, advance = Path(directory), progress or (lambda *_: None)
     data = data or open_prepared(sweep.config.data.dir, verify=sweep.config.data.verify)
     members = resolve(sweep, directory, data.content_hash)
@@ -89,6 +89,14 @@ def run_sweep(
     with run.owned(directory):
         _write_sweep(sweep, members, directory, data)
         return run_members(members, directory, options, data, advance)
+
+
+def _check_options(options: Options) -> None:
+    if options.backend not in BACKENDS:
+        raise ConfigError(f"no backend {options.backend}; use one of {', '.join(BACKENDS)}")
+    for name in ("layout", "per_device", "num_cpus", "num_gpus", "retries"):
+        if not 0 <= (value := getattr(options, name)) < math.inf:
+            raise ConfigError(f"--{name.replace('_', '-')} {value}: use 0 or more")
 
 
 def _refuse_meshes(members: Sequence[Member]) -> None:

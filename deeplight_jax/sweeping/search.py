@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from deeplight_jax.config import from_json
+from deeplight_jax.data.prepared import open_prepared
 from deeplight_jax.sweeping import ledger
 from deeplight_jax.sweeping.choose import Budget, loss, pareto
 from deeplight_jax.sweeping.grid import Grid, Point, Sweep
@@ -35,8 +36,14 @@ def search(
 
     Returns:
       How many were added; fewer than asked for where the grid leaves nothing in between.
+
+    Raises:
+      DataError: the sweep's data is missing or damaged.
+      RunError: no sweep is there, or it is damaged.
     """
     directory, added = Path(directory), 0
+    about = ledger.read_sweep(directory)
+    data = open_prepared(about["data"]["dir"], verify=from_json(about["config"]).data.verify)
     while added < members:
         about = ledger.read_sweep(directory)
         grid: Grid = [_as_point(member["set"]) for member in about["members"]]
@@ -49,7 +56,7 @@ def search(
         if not new:
             break
         sweep = Sweep(from_json(about["config"]), [*grid, *new], about["share_warmup"])
-        run_sweep(sweep, directory, options._replace(measure=True), progress=progress)
+        run_sweep(sweep, directory, options._replace(measure=True), data=data, progress=progress)
         added += len(new)
     return added
 

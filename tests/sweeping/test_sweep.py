@@ -156,6 +156,11 @@ def test_the_command_line_shows_a_finished_sweep(done, sweep, tmp_path, capsys):
 def test_search_adds_members_around_the_front(done, tmp_path):
     directory = tmp_path / "s"
     shutil.copytree(done[0], directory)
+    sheet = json.loads((directory / "sweep.json").read_text())
+    sheet["config"] = to_json(
+        override(from_json(sheet["config"]), {"data.dir": "data"})
+    )  # from another folder
+    ledger.write_json(directory / "sweep.json", sheet)
     before = {row["name"]: row for row in rows(directory)}
     assert search(directory, 1, Budget(), options=SEQUENTIAL) == 1
     after = rows(directory)
@@ -175,6 +180,9 @@ def test_what_cannot_begin_is_refused_before_anything_is_trained(config, world, 
     assert not (tmp_path / "s").exists()
     with pytest.raises(ConfigError, match="no backend slurm"):
         run_sweep(bad, tmp_path / "s", UNMEASURED._replace(backend="slurm"), data=world)
+    for option, value in (("per_device", -1), ("num_cpus", float("nan")), ("retries", -2)):
+        with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')} {value}: use 0 or more"):
+            run_sweep(bad, tmp_path / "s", UNMEASURED._replace(**{option: value}), data=world)
 
 
 def test_a_directory_holds_one_data_set(done, sweep, tmp_path):
