@@ -93,7 +93,7 @@ def call_file(path: str | Path, function: str) -> Any:
         file = _OWN_FILES / file
     if not file.is_file():
         raise ConfigError(f"no config file {path}; the shipped ones are in experiments/")
-    namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file)}
+    namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file.absolute())}
     try:
         source = file.read_text(encoding="utf-8")
         exec(compile(source, str(file), "exec", dont_inherit=True), namespace)  # nor our __future__

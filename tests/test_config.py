@@ -128,6 +128,9 @@ def test_experiments_and_sweeps_are_found_from_any_folder(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     assert load_config("experiments/criteo_deepfwfm.py:paper,D90").sparsity.dnn == 0.9
     assert len(load_sweep("sweeps/table5.py").grid) == 4
+    with monkeypatch.context() as there:
+        there.chdir(EXPERIMENTS.parent / "sweeps")
+        assert len(load_sweep("table5.py").grid) == 4
     with pytest.raises(ConfigError, match=r"no config file experiments/criteo\.py"):
         load_config("experiments/criteo.py")
     (tmp_path / "experiments").mkdir()  # a folder's own file comes first

@@ -35,6 +35,8 @@ def write_masks(file: str | Path, masks: Masks, about: Mapping[str, Any] | None 
       MaskError: the tree holds other containers or other leaves, or the file cannot be written.
     """
     file = Path(file)
+    if not file.name:
+        raise MaskError(f"cannot write {file}: it names no file")
     check_alike(masks)
     _check_nested_dicts(masks)
     leaves = leaves_by_path(masks)

@@ -70,9 +70,9 @@ def train(
     workdir = Path(workdir)
     data = data or open_prepared(config.data.dir, verify=config.data.verify)
     job = make_job(config, workdir, data, progress or (lambda *_: None))
-    masks = masks_to_start_from(job)
     if run.check_same(workdir, config, data) and (finished := run.load_result(workdir)):
         return finished
+    masks = masks_to_start_from(job)
     if not saved_steps(workdir / "checkpoints"):
         check_inherited(job)
     with hosts.lost_told(), hosts.first_holds(run.owned(workdir)), _writing(workdir):

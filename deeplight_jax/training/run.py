@@ -57,9 +57,13 @@ def check_same(workdir: Path, config: Config, data: Prepared) -> bool:
     """Whether the directory holds a run, which must be of this config and data.
 
     Raises:
-      RunError: it holds a run of another config or other data.
+      RunError: it holds a run of another config or other data, or cannot be looked into.
     """
-    if (workdir / "config.json").exists():
+    try:
+        begun = (workdir / "config.json").exists()
+    except OSError as error:
+        raise RunError(f"cannot read {workdir} ({error.strerror}); name another --workdir") from error
+    if begun:
         before = load_config_of(workdir)
         if config_hash(before) != config_hash(config):
             raise RunError(

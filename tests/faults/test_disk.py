@@ -73,3 +73,10 @@ def test_a_read_only_folder_is_named(config, world, tmp_path):
             RunError, match=r"cannot write to .*disk/run \(Read-only file system\); name another"
         ):
             train(config, disk / "run", data=world)
+
+
+def test_a_name_that_the_disk_does_not_take_is_told(config, world, tmp_path):
+    with pytest.raises(
+        RunError, match=r"cannot read .*n{300} \(File name too long\); name another --workdir"
+    ):
+        train(config, tmp_path / ("n" * 300), data=world)

@@ -62,6 +62,8 @@ def test_what_cannot_be_written_is_named(tmp_path):
             write_masks(tmp_path / "m.safetensors", tree)
     with pytest.raises(MaskError, match=r"cannot write .*none/m.safetensors \(No such file"):
         write_masks(tmp_path / "none" / "m.safetensors", {"a": keep})
+    with pytest.raises(MaskError, match=r"cannot write \.: it names no file"):
+        write_masks(".", {"a": keep})
     assert list(tmp_path.iterdir()) == []
 
 
