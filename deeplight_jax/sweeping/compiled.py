@@ -299,10 +299,11 @@ def _evaluate(
         logits = predict_each(job.model, projected, split, job.config.eval.batch_size, watch)
     except StopAsked:
         return
-    for (_, lane), params, own in zip(living, projected, logits, strict=True):
+    for (i, lane), params, own in zip(living, projected, logits, strict=True):
         with lane.guarded():
             assert lane.events
-            found = record_evaluation(lane.job, params, metrics_of(own, split), step, lane.events)
+            churn, metrics = take_part(stacked.churn, i, place), metrics_of(own, split)
+            found = record_evaluation(lane.job, params, churn, metrics, step, lane.events)
             lane.history = [*lane.history, found]
 
 

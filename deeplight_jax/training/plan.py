@@ -95,10 +95,19 @@ def check_prunable(plan: Plan, labels: Labels, model: str) -> None:
             )
 
 
-def is_ripe(plan: Plan, config: Config, step: int) -> bool:
-    """Whether a model after `step` steps has reached its targets, so that it may be chosen as the best."""
+def is_ripe(plan: Plan, config: Config, step: int, *, pruned: bool = True) -> bool:
+    """Whether a model after `step` steps has reached its targets, so that it may be chosen as the best.
+
+    Args:
+      plan: of the run.
+      config: of the run.
+      step: updates done.
+      pruned: whether the run had an event yet: one that begins late (`train.init_from`) has missed some.
+    """
     if not any(c.target for c in plan.components):
         return True
+    if not pruned:
+        return False
     event = last_event(step, plan.warmup_steps, config.sparsity.interval_steps, plan.event_epoch_steps)
     given = (config.sparsity.damping, plan.damping_steps, config.sparsity.schedule)
     reached = fraction_reached(event - plan.warmup_steps, *given)

@@ -65,7 +65,7 @@ def evaluate_epoch(job: Job, state: TrainState, step: int, events: SummaryWriter
     check_state(job, state)
     params = state.projected()
     metrics = _evaluate(job, params, "valid")
-    return record_evaluation(job, _whole(job, params), metrics, step, events)
+    return record_evaluation(job, _whole(job, params), state.churn, metrics, step, events)
 
 
 def _evaluate(job: Job, params: Any, split: str) -> Metrics:
@@ -81,16 +81,17 @@ def _whole(job: Job, params: Any) -> Any:
 
 
 def record_evaluation(
-    job: Job, params: Any, metrics: Metrics, step: int, events: SummaryWriter
+    job: Job, params: Any, churn: Churn, metrics: Metrics, step: int, events: SummaryWriter
 ) -> Evaluation:
-    """Write down the validation metrics of projected parameters after some step."""
+    """Write down the validation metrics of projected parameters after some step, whose churn is given."""
     report = sparsity_report(params, job.labels, targets(job.plan))
     rates = {f"rate_{code}": c["rate"] for code, c in report["components"].items()}
     row = {"step": step, "epoch": step / job.plan.epoch_steps, "split": "valid", **metrics.to_json(), **rates}
     first_does(run.append_metrics, job.workdir, row)
     for name in ("roc_auc", "log_loss", "calibration_ratio", *rates):
         events.add_scalar(f"valid/{name}", row[name], step)
-    return Evaluation(step, is_ripe(job.plan, job.config, step), metrics.roc_auc, metrics.log_loss)
+    ripe = is_ripe(job.plan, job.config, step, pruned=int(churn.events) > 0)
+    return Evaluation(step, ripe, metrics.roc_auc, metrics.log_loss)
 
 
 def save(

@@ -147,6 +147,23 @@ def test_a_run_may_start_from_one_over_more_rows(config, world, tmp_path):
     assert result["steps"] == 40 * 3
 
 
+def test_a_run_that_begins_behind_its_events_has_reached_no_target(config, tmp_path):
+    """Its schedule would have pruned at step 65; it begins at 75, and the next event is at 105."""
+    dense = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
+    train(override(config, dense), tmp_path / "dense")
+    late = {
+        "train.init_from": tmp_path / "dense",
+        "sparsity.interval_steps": 40,
+        "sparsity.damping_steps": 0.05,
+    }
+    branch = override(config, late | {"train.epochs": 5})
+    result = train(branch, tmp_path / "late")
+    assert result["best_step"] == 5 * EPOCH  # not 100, where nothing is pruned yet
+    assert result["components"]["dnn"]["rate"] > 0.89
+    with pytest.raises(RunError, match="no evaluation reached the target rates"):
+        train(override(branch, {"train.epochs": 4}), tmp_path / "never")
+
+
 def test_a_start_of_another_model_is_seen_where_its_moments_have_the_same_shapes(config, tmp_path):
     """Row-wise Adagrad has one number a row, of whatever length."""
     fm = {
