@@ -116,20 +116,20 @@ def _print_status(out: Console, directory: Path, as_json: bool) -> None:
 def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str]) -> None:
     from deeplight_jax.data.encode import parse_bytes
     from deeplight_jax.reporting.pareto import draw_pareto
+    from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.sweep_tables import members_table
     from deeplight_jax.sweeping.choose import Budget, choose
     from deeplight_jax.sweeping.results import rows
 
     most = None if arguments.max_bytes is None else parse_bytes(arguments.max_bytes)
     budget = Budget(arguments.max_latency_us, most)
-    if arguments.search:
-        from deeplight_jax.reporting.progress import progress_bars
-        from deeplight_jax.sweeping.search import search
+    with progress_bars(err) as advance:
+        if arguments.search:
+            from deeplight_jax.sweeping.search import search
 
-        with progress_bars(err) as advance:
             options = _options(arguments)
             search(arguments.sweep, arguments.search, budget, arguments.metric, options, advance)
-    found = choose(arguments.sweep, budget, arguments.metric)
+        found = choose(arguments.sweep, budget, arguments.metric, advance)
     name = found.row["name"]
     out_file = arguments.sweep / "pareto.png"
     drawn = _drawn(partial(draw_pareto, rows(arguments.sweep), found.front, name, out_file, arguments.metric))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from deeplight_jax.sweeping import ledger
 from deeplight_jax.sweeping.results import Row, rows, write_results
 
 METRICS = ("log_loss", "roc_auc")
+Progress = Callable[[str, int, int], None]
 
 
 class Budget(NamedTuple):
@@ -46,8 +47,19 @@ class Choice(NamedTuple):
     finished: int
 
 
-def choose(directory: str | Path, budget: Budget = Budget(), metric: str = "log_loss") -> Choice:  # noqa: B008
+def choose(
+    directory: str | Path,
+    budget: Budget = Budget(),  # noqa: B008, a value
+    metric: str = "log_loss",
+    progress: Progress | None = None,
+) -> Choice:
     """The best finished member within a budget, by validation; then its test figures, read once and recorded.
+
+    Args:
+      directory: of a sweep.
+      budget: what the member may cost.
+      metric: what is best; one of `METRICS`, on validation.
+      progress: called as `progress(what, done, total)` while the test split is evaluated.
 
     Raises:
       ConfigError: there is no such metric.
@@ -59,7 +71,7 @@ def choose(directory: str | Path, budget: Budget = Budget(), metric: str = "log_
     if not allowed:
         raise RunError(f"{directory}: {_why_none(finished, budget)}")
     chosen = min(allowed, key=lambda row: (loss(row, metric), row["p50_us"] or 0.0))
-    read_test(directory, chosen["name"])
+    read_test(directory, chosen["name"], progress)
     write_results(directory)
     again = {row["name"]: row for row in rows(directory)}
     front = [again[row["name"]] for row in pareto(finished, metric)]
@@ -94,7 +106,7 @@ def loss(row: Row, metric: str) -> float:
     return -value if metric == "roc_auc" else value
 
 
-def read_test(directory: Path, name: str) -> dict[str, Any]:
+def read_test(directory: Path, name: str, progress: Progress | None = None) -> dict[str, Any]:
     """A member's figures on test: recorded ones if it was chosen before, else evaluated now and recorded."""
     if found := ledger.read_part(directory, name, "test"):
         return found
@@ -103,7 +115,7 @@ def read_test(directory: Path, name: str) -> dict[str, Any]:
 
     data = open_prepared(ledger.read_sweep(directory)["data"]["dir"], verify=False)
     split = "test" if "test" in data.splits and data.splits["test"].rows else "valid"
-    found = evaluate(ledger.place(directory, name), split, data.directory)
+    found = evaluate(ledger.place(directory, name), split, data.directory, progress)
     ledger.write_part(directory, name, "test", found)
     return found
 

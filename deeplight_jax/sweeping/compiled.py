@@ -106,16 +106,13 @@ def run_compiled(
     """
     groups: dict[str, list[Lane]] = {}
     for member in members:
-        lane = Lane(member, _job(member, directory, data), directory)
+        job = make_job(member.config, ledger.place(directory, member.name), data, progress)
+        lane = Lane(member, job, directory)
         groups.setdefault(program_key(member.config), []).append(lane)
     split = [part for lanes in groups.values() for part in _by_resume_step(lanes)]
     for number, (step, lanes) in enumerate(split):
         progress("groups", number, len(split))
         _run_group(lanes, step, layout, per_device, progress)
-
-
-def _job(member: Member, directory: Path, data: Prepared) -> Job:
-    return make_job(member.config, ledger.place(directory, member.name), data, lambda *_: None)
 
 
 def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
@@ -294,9 +291,9 @@ def _evaluate(
     job = living[0][1].job
     split = job.data.split("valid")
     projected = [take(stacked, i, place).projected() for i, _ in living]
-    watch = stop.watch(lambda *_: None)
     try:
-        logits = predict_each(job.model, projected, split, job.config.eval.batch_size, watch)
+        watched = stop.watch(job.progress)
+        logits = predict_each(job.model, projected, split, job.config.eval.batch_size, watched)
     except StopAsked:
         return
     for (i, lane), params, own in zip(living, projected, logits, strict=True):

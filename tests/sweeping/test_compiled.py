@@ -83,8 +83,12 @@ def test_a_member_is_the_run_it_would_be_alone(index, counted, world, tmp_path):
 def test_members_that_begin_at_other_steps_are_the_runs_they_would_be_alone(config, world, tmp_path):
     train(override(config, {"train.epochs": 2}), tmp_path / "first", data=world)
     starts = axis("train.init_from", [f"{tmp_path / 'first'}@{step}" for step in (13, 26)])
-    status = run_sweep(Sweep(config, starts), tmp_path / "s", COMPILED, data=world)
+    told = set()
+    status = run_sweep(
+        Sweep(config, starts), tmp_path / "s", COMPILED, data=world, progress=lambda *what: told.add(what[0])
+    )
     assert status.failed == {}
+    assert {"training", "evaluating"} <= told
     for name, evaluated in zip(status.done, ([26, 39], [39]), strict=True):
         member = ledger.place(tmp_path / "s", name)
         lines = [json.loads(line) for line in (member / "metrics.jsonl").read_text().splitlines()]

@@ -195,7 +195,10 @@ def test_a_directory_holds_one_data_set(done, sweep, tmp_path):
 
 def test_best_reads_test_once_for_the_chosen(done, capsys):
     directory, _ = done
-    found = choose(directory, Budget(latency_us=1e6, engine_bytes=1e9))
+    told = []
+    budget = Budget(latency_us=1e6, engine_bytes=1e9)
+    found = choose(directory, budget, progress=lambda *what: told.append(what))
+    assert told[-1] == ("evaluating", 2, 2)
     losses = [row["valid_log_loss"] for row in rows(directory)]
     assert found.row["valid_log_loss"] == min(losses)
     assert (found.within, found.finished) == (3, 3)
