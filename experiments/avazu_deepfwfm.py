@@ -4,9 +4,9 @@
     deeplight train --config experiments/avazu_deepfwfm.py:paper --workdir RUN --config.data.dir=DATA
     deeplight train --config experiments/avazu_deepfwfm.py:paper,D90-R90-F20 --workdir RUN ...
 
-Arguments: `paper` (default), `released` (as the authors' program does it), `smoke` (one small epoch), each
-with a sparsity code behind a comma if the model is to be pruned. For `released`, prepare the data with
-`--vocab-scope all`.
+Arguments: `paper` (default), `released` (as the authors' program does it), `smoke` (a small net, two
+epochs), each with a sparsity code behind a comma if the model is to be pruned. For `released`, prepare the
+data with `--vocab-scope all`.
 
 Paper, 40.4M rows: dense log loss .3751, ROC AUC .7893, 31,208,053 parameters; D90-R90-F20 .3748, .7897,
 24,808,262. Ours on that data: not yet run.

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from deeplight_jax import apply_argument, default_config
 
-# L2 / 2 |table|^2 a step there, on the tables alone; dropout
+# what BARS adds to the loss is these L2 / 2 |table|^2, on the tables alone; and its dropout
 _L2 = {"lr": 1e-5, "fm": 5e-6, "fwfm": 5e-6, "nfm": 1e-4, "deepfm": 0.05, "xdeepfm": 0.1, "dcnv2": 0.05}
 _DROPOUT = {"deepfm": 0.2, "nfm": 0.4, "xdeepfm": 0.2, "dcnv2": 0.4}
 

@@ -1,8 +1,8 @@
 """States of several members stacked along an axis, and one compiled step over all of them.
 
 The member axis lies over the devices; on each device its members are computed one after the other
-(`lax.map`), all at once (`vmap`) or some at once. `step` is one scalar for all, so the transform's
-`lax.cond` stays a branch.
+(`lax.map`), all at once (`vmap`) or some at once. `step` is one scalar for all, so a pruning event stays a
+branch.
 """
 
 from __future__ import annotations
