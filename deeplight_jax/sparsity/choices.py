@@ -36,7 +36,7 @@ def pools_of(component: Component, leaves: Sequence[jax.Array], signed: bool = F
     if component.scope == "sections":
         return [[x[a:b]] for x in leaves for a, b in pairwise(_cuts(component, x))]
     if component.scope == "symmetric":
-        return [[x + x.T if _is_square(x) else x] for x in leaves]
+        return [[x + x.T if is_square(x) else x] for x in leaves]
     return [[x] for x in leaves]
 
 
@@ -55,7 +55,7 @@ def marks_on(component: Component, pools: Pools, leaves: Sequence[jax.Array]) ->
         return out
     marks = [mark for pool in pools for mark in pool]
     if component.scope == "symmetric":
-        return [mark | mark.T if _is_square(mark) else mark for mark in marks]
+        return [mark | mark.T if is_square(mark) else mark for mark in marks]
     return marks
 
 
@@ -96,5 +96,6 @@ def _cuts(component: Component, x: jax.Array) -> list[int]:
     return cuts if cuts[-1] == x.shape[0] else [0, x.shape[0]]
 
 
-def _is_square(x: jax.Array) -> bool:
+def is_square(x: jax.Array) -> bool:
+    """Whether w_ij and w_ji of it are one choice under the symmetric scope."""
     return x.ndim == 2 and x.shape[0] == x.shape[1]

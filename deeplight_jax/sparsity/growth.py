@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.sparsity.choices import Pools, marks_on, pools_of
+from deeplight_jax.sparsity.choices import Pools, is_square, marks_on, pools_of
 from deeplight_jax.sparsity.components import Component, Labels, Masks
 from deeplight_jax.sparsity.criteria import draw
 from deeplight_jax.sparsity.masks import count_at
@@ -143,7 +143,7 @@ def _triangles(component: Component, pools: Pools) -> Pools:
     """Square matrices of the symmetric scope as their upper triangles, where each pair stands once."""
     if component.scope != "symmetric":
         return pools
-    return [[x[jnp.triu_indices(len(x))] if _is_square(x) else x for x in pool] for pool in pools]
+    return [[x[jnp.triu_indices(len(x))] if is_square(x) else x for x in pool] for pool in pools]
 
 
 def _squares(component: Component, marks: Pools, leaves: Sequence[jax.Array]) -> Pools:
@@ -151,10 +151,6 @@ def _squares(component: Component, marks: Pools, leaves: Sequence[jax.Array]) ->
     if component.scope != "symmetric":
         return marks
     return [
-        [jnp.zeros(x.shape, bool).at[jnp.triu_indices(len(x))].set(mark) if _is_square(x) else mark]
+        [jnp.zeros(x.shape, bool).at[jnp.triu_indices(len(x))].set(mark) if is_square(x) else mark]
         for (mark,), x in zip(marks, leaves, strict=True)
     ]
-
-
-def _is_square(x: jax.Array) -> bool:
-    return x.ndim == 2 and x.shape[0] == x.shape[1]
