@@ -19,6 +19,7 @@ from deeplight_jax.serving import native
 from deeplight_jax.serving.artifact import Artifact
 from deeplight_jax.serving.compact import compact
 from deeplight_jax.serving.engine import build
+from deeplight_jax.serving.tables import FORMATS
 
 MODEL = ROOT / "tests/native/in_memory.c"
 needs_native = pytest.mark.skipif(not native.available(), reason="the native engine was not built")
@@ -186,6 +187,18 @@ def test_latencies_are_taken_of_every_row(level):
 def test_a_structure_that_points_outside_is_refused_by_the_engine_itself(change):
     with pytest.raises(ValueError, match=r"damaged|fit"):
         native.load(change(artifact_of(kept=1.0).compact))
+
+
+@needs_native
+def test_rows_too_wide_to_be_addressed_are_refused():
+    """A row alone would take 4,096 times 2^20 floats, a count that 32 bits wrap to none."""
+    fields, none = 4096, np.zeros(0, np.int32)
+    about = (0, 1, 1 << 20, 0.0, 0, 0, FORMATS.index("bf16"))
+    empty = (np.zeros(fields + 1, np.int32), none, none.view(np.float32), fields)
+    sizes, table = np.ones(fields, np.int32), np.zeros((fields, 16), np.uint16)
+    rest = (none.view(np.uint32), about, empty, none, (), none.view(np.float32))
+    with pytest.raises(ValueError, match="rows too wide"):
+        native._deeplight.load(None, sizes, table, *rest)
 
 
 @needs_native

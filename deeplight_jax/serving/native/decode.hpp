@@ -1,5 +1,5 @@
-// Table rows as floats: included by kernel.hpp, for its vector level. All `width` lanes are written, zeros behind
-// the values.
+// Table rows as floats: included by kernel.hpp, for its vector level. Written are dim + 1 values and what fills them up
+// to a multiple of 16.
 
 // A float by its upper 16 bits.
 static inline float widen(uint16_t upper) {

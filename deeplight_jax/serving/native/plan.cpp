@@ -205,6 +205,7 @@ void check(const dl_model &m) {
   expect(m.width % 16 == 0 && m.width > m.dim && m.width < kMost, "width is no multiple of 16 above dim");
   const int64_t inputs = m.numeric + static_cast<int64_t>(m.categorical) * m.dim;
   expect(inputs < kMost, "too many inputs");
+  expect(static_cast<int64_t>(m.categorical) * m.width < 16 * kMost, "rows too wide for so many fields");
   expect(!m.categorical || m.sizes, "no sizes");
   int64_t rows = m.numeric;
   for (int c = 0; c < m.categorical; c++) {
