@@ -106,3 +106,35 @@ def test_units_that_only_fill_up_a_group_add_nothing(level):
     found = build(Artifact(made, {}, {}), level).logits(ids, values)
     without = replace(made, layers=(), output=np.zeros(made.inputs, np.float32))
     np.testing.assert_array_equal(found, build(Artifact(without, {}, {}), level).logits(ids, values))
+
+
+@pytest.mark.parametrize("level", NATIVE_LEVELS)
+@pytest.mark.parametrize("net", NETS)
+def test_an_infinite_input_reaches_the_units_that_read_it_and_no_others(net, level):
+    """Units of one group read as many inputs; those that only make up for it are 0, not 0 times infinity."""
+    name, options = NETS[net]
+    made = compact(config_of(name, **options).model, MIXED, random_params(name, MIXED, 1, KEPT, **options))
+    table, inputs = made.table.copy(), made.net_inputs
+    table[: len(MIXED.numeric)] = 0
+    table[: len(MIXED.numeric), 0] = 1  # what is infinite is value 0 of pooled pairs, and product 0
+    few = np.zeros((2, inputs))
+    few[0, -1], few[1, -2:] = 1, -2
+    layers = [few]
+    if net == "inputs":  # all of them finite: here it is unit 0, which unit 1 of the next layer cuts to 0
+        huge = np.eye(1, inputs) * 1e10
+        layers = [np.concatenate([huge, few[1:], -few[1:]]), np.array([[0, 1, 0], [-1, 0, 0], [0, 1, 1]])]
+    made = replace(
+        made,
+        table=table,
+        quadratic=sparse(np.zeros((made.inputs, made.inputs))),
+        layers=tuple(Layer(sparse(w), np.ones(len(w), np.float32)) for w in layers),
+        output=np.ones(len(layers[-1]), np.float32),
+    )
+    ids, values = random_rows(MIXED, 70, 2)
+    values[:] = 1e30
+    wanted = np.array([oracle(made, *row) for row in zip(ids, values, strict=True)])
+    engine = build(Artifact(made, {}, {}), level)
+    np.testing.assert_allclose(engine.logits(ids, values), wanted, rtol=2e-5, atol=2e-5)
+    for row in range(10):
+        alone = engine.logits(ids[row : row + 1], values[row : row + 1])
+        np.testing.assert_allclose(alone, wanted[row : row + 1], rtol=2e-5, atol=2e-5)

@@ -98,11 +98,18 @@ DL_INLINE void layer_of(const Groups &g, const float *x, const Done &done) {
   }
 }
 
+// What padding weights of the next layer read.
+template <int NV>
+static inline void store_zeros(float *column) {
+  for (int v = 0; v < NV; v++) store(column + v * kLanes, vec{});
+}
+
 template <int NV>
 DL_STAGE void hidden(const Layer &layer, const float *x, float *out) {
   layer_of<NV>(layer.together, x, [=](int u, const vec(&unit)[NV]) {
     for (int v = 0; v < NV; v++) store(out + (u * NV + v) * kLanes, unit[v]);
   });
+  store_zeros<NV>(out + layer.together.count() * kTogether * NV * kLanes);
 }
 
 // The last layer, whose units go to the logits at once.
@@ -110,8 +117,7 @@ template <int NV>
 DL_STAGE void last_hidden(const Layer &layer, const float *x, const float *output, vec (&sums)[NV]) {
   vec acc[NV];
   for (int v = 0; v < NV; v++) acc[v] = sums[v];
-  layer_of<NV>(layer.together, x, [&, count = layer.units](int u, const vec(&unit)[NV]) {
-    if (u >= count) return;  // 0 times what is not there is no 0 where an input is infinite
+  layer_of<NV>(layer.together, x, [&](int u, const vec(&unit)[NV]) {
     for (int v = 0; v < NV; v++) acc[v] += output[u] * unit[v];
   });
   for (int v = 0; v < NV; v++) sums[v] = acc[v];
@@ -134,6 +140,7 @@ DL_STAGE void pool(const Plan &m, const float *z, float *out) {
       }
       store(out + d * kRows + v * kLanes, 0.5f * (total * total - squares));
     }
+  store_zeros<NV>(out + m.dim * kRows);
 }
 
 // Value d of a field's embedding, for rows of the block.
@@ -154,6 +161,7 @@ DL_STAGE void multiply(const Plan &m, const float *z, float *out) {
         total += value<NV>(m, z, m.products[2 * p], d, v) * value<NV>(m, z, m.products[2 * p + 1], d, v);
       store(out + p * NV * kLanes + v * kLanes, total);
     }
+  store_zeros<NV>(out + m.products.size() / 2 * NV * kLanes);
 }
 
 // z' Q z.
@@ -176,7 +184,7 @@ static void block_of(const Plan &m, float *scratch, const int32_t *ids, const fl
                      const int32_t *next, int next_rows, float *logits) {
   constexpr int kRows = NV * kLanes;
   float *z = scratch, *pooled = z + std::max(m.inputs, m.widest + kTogether) * kRows;
-  float *products = pooled + m.dim * kRows, *one = products + m.products.size() / 2 * kRows;
+  float *products = pooled + (m.dim + 1) * kRows, *one = products + (m.products.size() / 2 + 1) * kRows;
   float *decoded = one + (m.widest + kTogether) * kRows;
   fetch_starts(m, next, next_rows);
   if (rows < kRows) {  // the last one's cells stand in for those that are missing
@@ -245,7 +253,7 @@ DL_SCALAR static void hidden_single(const Layer &layer, const float *x, float *o
     for (int u = 0; u < kChains / 4; u++)
       *reinterpret_cast<four_unaligned *>(out + 4 * u) = four{} > acc[u] ? four{} : acc[u];  // NaN stays NaN
   }
-  for (int u = 0; u < kLanes; u++) out[u] = 0;  // what whole vectors of outputs read
+  for (int u = 0; u < kLanes; u++) out[u] = 0;  // what whole vectors of outputs and padding weights read
 }
 
 // Pairs and crosses of a single row, whose embeddings stand `width` apart with zeros behind their values.

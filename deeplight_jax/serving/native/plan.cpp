@@ -55,15 +55,16 @@ Rows take(const dl_csr &m, const std::vector<int32_t> &order) {
   return out;
 }
 
-Groups group(const Rows &rows, const std::vector<float> &bias, const std::vector<int32_t> &place,
-             int lanes) {
+// Units in groups of `lanes`; what fills a group up has weight 0 and reads input `zero`, for 0 times infinity is no 0.
+Groups group(const Rows &rows, const std::vector<float> &bias, const std::vector<int32_t> &place, int lanes,
+             int32_t zero) {
   Groups out;
   out.starts.push_back(0);
   for (int first = 0; first < rows.count(); first += lanes) {
     const int last = std::min(first + lanes, rows.count()) - 1;
     const int length = rows.indptr[last + 1] - rows.indptr[last];  // sorted: the longest
     const size_t before = out.indices.size();
-    out.indices.resize(before + static_cast<size_t>(length) * lanes);
+    out.indices.resize(before + static_cast<size_t>(length) * lanes, zero);
     out.values.resize(out.indices.size());
     out.bias.resize(out.bias.size() + lanes);
     for (int u = first; u <= last; u++) {
@@ -85,6 +86,8 @@ void plan_layers(const dl_model &m, Plan &p) {
   single = place;
   if (m.net_input == DL_NET_INPUTS)
     for (int32_t &at : single) at = p.single_input(at);
+  // an input that is 0, or finite: behind the last one the kernels write zeros, and a row's own inputs are finite
+  int32_t zero = m.net_input == DL_NET_INPUTS ? 0 : p.net_inputs, zero_single = zero;
   for (int i = 0; i < m.layers; i++) {
     const dl_layer &layer = m.layer[i];
     const std::vector<int32_t> order = by_length(layer.weights);
@@ -92,7 +95,9 @@ void plan_layers(const dl_model &m, Plan &p) {
     std::vector<float> bias;
     for (int32_t u : order) bias.push_back(layer.bias[u]);
     for (int32_t &at : place) at *= kScale;
-    p.layers.push_back({group(rows, bias, place, kTogether), group(rows, bias, single, kChains), rows.count()});
+    p.layers.push_back({group(rows, bias, place, kTogether, zero * kScale),
+                        group(rows, bias, single, kChains, zero_single)});
+    zero = p.layers.back().together.count() * kTogether, zero_single = p.layers.back().alone.count() * kChains;
     place.assign(order.size(), 0);
     for (size_t u = 0; u < order.size(); u++) place[order[u]] = static_cast<int32_t>(u);
     single = place;  // of hidden units it is the same
@@ -254,7 +259,8 @@ Plan make_plan(const dl_model &m) {
 }
 
 size_t Plan::scratch_floats() const {
-  const size_t block = kBlock * (std::max(inputs, widest + kTogether) + dim + products.size() / 2 + widest + kTogether);
+  const size_t net = dim + 1 + products.size() / 2 + 1 + widest + kTogether;
+  const size_t block = kBlock * (std::max(inputs, widest + kTogether) + net);
   const size_t alone = single_field(categorical) + width + 2 * (static_cast<size_t>(widest) + kSlack);
   return std::max(block + kBlock * (static_cast<size_t>(categorical) + numeric), alone) +
          16 * static_cast<size_t>(width) + 64;  // a vector's rows, decoded

@@ -39,7 +39,7 @@ struct Rows {
 };
 
 // A layer's units, sorted by their count of entries, in groups as wide as a kernel sums up together; a group is
-// padded with zeros to its longest unit and lies as [entry, unit].
+// padded with weights of 0 to its longest unit and lies as [entry, unit].
 struct Groups {
   std::vector<int32_t> starts;  // [group + 1], in entries of a whole group
   std::vector<int32_t> indices;
@@ -49,7 +49,6 @@ struct Groups {
 
 struct Layer {
   Groups together, alone;  // for blocks of rows and for single ones: of kTogether and of kChains units
-  int units = 0;
 };
 
 struct Plan {
