@@ -24,13 +24,14 @@ from deeplight_jax.serving import load
 from deeplight_jax.serving.artifact import Artifact
 from deeplight_jax.serving.bench import draw_rows
 from deeplight_jax.serving.engine import Engine, build
-from deeplight_jax.serving.structure import Compact, Csr, from_entries
+from deeplight_jax.serving.structure import Compact, Csr, from_entries, with_table
 
 EVERY = 3  # each third categorical field differs between candidates
 
 
 def without_context(compact: Compact, kept: np.ndarray) -> Compact:
-    """The structure of these categorical fields alone; deeper layers are as they were."""
+    """The structure of these categorical fields alone, table as floats; deeper layers are as they were."""
+    compact = with_table(compact, "f32")
     schema, k, numeric = compact.schema, compact.dim, len(compact.schema.numeric)
     fields = [schema.categorical[i] for i in kept]
     rows = np.concatenate([schema.offsets[i] + np.arange(schema.categorical[i].size) for i in kept])

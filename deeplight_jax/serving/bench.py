@@ -63,7 +63,7 @@ class EngineFigures(NamedTuple):
       p50_us, p99_us: microseconds of a call with one row.
       rows_per_s: by rows a call.
       model_bytes: arrays of the model as held, the table apart.
-      table_bytes: the embedding table, padded to whole cache lines a row.
+      table_bytes: the embedding table in its format; of floats, padded to whole cache lines a row.
       load_ms: from arrays in memory to an engine that scores; `load_measured` times a file.
     """
 

@@ -23,6 +23,7 @@ from deeplight_jax.serving.engine import Engine, build
 from deeplight_jax.serving.rivals import check
 from deeplight_jax.serving.rivals.dense import dense_of_artifact, kind_of
 from deeplight_jax.serving.rivals.forward import DenseArrays, Kind
+from deeplight_jax.serving.structure import with_table
 
 RATES = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 RIVAL = "ONNX Runtime, dense"
@@ -117,7 +118,7 @@ def sweep_rates(
 
 def random_net(engine: Engine, model: Mapping[str, Any]) -> DenseArrays:
     """The engine's dense model with other weights in its net: Student-t, and whole units strong or weak."""
-    arrays = dense_of_artifact(engine.compact, model)
+    arrays = dense_of_artifact(with_table(engine.compact, "f32"), model)
     if not arrays.layers:
         raise ArtifactError(f"model {model['name']} has no hidden layer whose rate could be swept")
     rng = np.random.default_rng(0)
@@ -147,8 +148,9 @@ def engine_at(engine: Engine, model: Mapping[str, Any], arrays: DenseArrays, rat
     }
     if arrays.cross is not None:
         params["fwfm"] = {"r": arrays.cross[field_pairs(engine.schema.num_fields)]}
-    structure = replace(compact(model, engine.schema, params), table=engine.compact.table)
-    return build(Artifact(structure, engine.about, {}), engine.path)
+    made, own = compact(model, engine.schema, params), engine.compact
+    made = replace(made, table=own.table, table_index=own.table_index, table_format=own.table_format)
+    return build(Artifact(made, engine.about, {}), engine.path)
 
 
 def pruned(x: np.ndarray, rate: float) -> np.ndarray:

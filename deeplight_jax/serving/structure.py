@@ -9,7 +9,7 @@ where the net's hidden layers hold non-zero weights and live units only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -108,6 +108,11 @@ class Compact:
         """Table rows int[...] as f32[..., dim + 1]: their values, then the linear value."""
         return tables.decode(Stored(self.table, self.table_index), self.dim, self.table_format, rows)
 
+    def chunks(self) -> Iterator[np.ndarray]:
+        """All table rows in order, f32[row, dim + 1], so many at a time that it takes little memory."""
+        for start in range(0, self.schema.num_rows, _CHUNK_ROWS):
+            yield self.rows(np.arange(start, min(start + _CHUNK_ROWS, self.schema.num_rows)))
+
     @property
     def inputs(self) -> int:
         """Length of z."""
@@ -121,9 +126,7 @@ class Compact:
 
     def counts(self) -> dict[str, Any]:
         """Numbers that are not zero, by part, and live units by layer."""
-        rows = np.arange(self.schema.num_rows)
-        chunks = (self.rows(rows[i : i + _CHUNK_ROWS]) for i in range(0, len(rows), _CHUNK_ROWS))
-        columns = sum((np.count_nonzero(c, axis=0) for c in chunks), np.zeros(self.dim + 1, int))
+        columns = sum((np.count_nonzero(c, axis=0) for c in self.chunks()), np.zeros(self.dim + 1, int))
         return {
             "embedding": int(columns[:-1].sum()),
             "linear": int(columns[-1]),
@@ -136,8 +139,11 @@ class Compact:
 
 
 def with_table(compact: Compact, form: TableFormat) -> Compact:
-    """A structure with its table of floats in another format; bf16 and int8 round its values."""
-    stored = tables.encode(compact.table, compact.dim, form)
+    """A structure with its table in another format; bf16 and int8 round its values."""
+    if form == compact.table_format:
+        return compact
+    rows = compact.table if compact.table_format == "f32" else np.concatenate([*compact.chunks()])
+    stored = tables.encode(rows, compact.dim, form)
     return replace(compact, table=stored.table, table_index=stored.starts, table_format=form)
 
 

@@ -1,5 +1,7 @@
 """Latency by rate: the nets measured are pruned as they say, and break-even is where the latencies cross."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,10 +10,14 @@ from random_models import MIXED, artifact_of
 
 from deeplight_jax.errors import ArtifactError
 from deeplight_jax.serving import rates, rivals
+from deeplight_jax.serving.artifact import save
 from deeplight_jax.serving.bench import draw_rows
+from deeplight_jax.serving.comparison import compare
 from deeplight_jax.serving.engine import build
 from deeplight_jax.serving.rivals.dense import kind_of
 from deeplight_jax.serving.rivals.forward import Ops, dense_logits
+from deeplight_jax.serving.structure import with_table
+from deeplight_jax.serving.tables import FORMATS
 
 NUMPY = Ops(np.concatenate, lambda x, kernel, bias: x @ kernel + bias, lambda x: np.maximum(x, 0))
 
@@ -40,6 +46,17 @@ def test_pruning_keeps_the_largest(size, rate, seed):
     assert kept.sum() == size - int(rate * size)
     assert (found[kept] == x[kept]).all()
     assert kept.all() or np.abs(x[~kept]).max() <= np.abs(x[kept]).min()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_artifact_of_any_table_is_measured_beside_its_rivals(tmp_path, form):
+    groups = [group for group, needs in (("scipy", "scipy"), ("onnxruntime", "onnx")) if find_spec(needs)]
+    found = artifact_of(hidden=(20, 10))
+    save(tmp_path / "m.safetensors", found._replace(model=with_table(found.compact, form)))
+    compared = compare(tmp_path / "m.safetensors", groups, rounds=1, seconds=0.002, sweep=True)
+    assert compared.left_out == {}
+    assert len(compared.figures) == 1 + sum(len(rivals.RIVALS[group]) for group in groups)
+    assert len(compared.sweep.lines) == len(rates.RATES)
 
 
 def test_a_sweep_measures_every_rate_and_the_dense_rival():

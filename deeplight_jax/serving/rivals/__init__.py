@@ -17,8 +17,11 @@ from deeplight_jax.serving.engine import Engine
 from deeplight_jax.serving.rivals.dense import dense_of_artifact, kind_of
 from deeplight_jax.serving.rivals.forward import DenseArrays
 from deeplight_jax.serving.rivals.sparse import live_kind
+from deeplight_jax.serving.structure import Compact, with_table
+from deeplight_jax.serving.tables import EXACT
 
 LIMIT = 1e-4  # of |rival - engine| / max(1, |engine|)
+LOSSY_LIMIT = 5e-2  # the same, of a table that rounds: what was folded into other weights was not rounded
 _CHECKED_ROWS = 512
 
 
@@ -70,14 +73,15 @@ def make_rivals(
 
     Args:
       groups: keys of `RIVALS`.
-      engine: its `about["model"]` tells the trained model's widths.
+      engine: its `about["model"]` tells the trained model's widths; rivals have its table as floats.
       dense: the trained model; by default unfolded from the engine's structure.
       progress: called before each rival, as one may compile for a while.
 
     Raises:
       ArtifactError: a rival's logits are not the engine's, or the model's settings are not known.
     """
-    made = Made({}, {})
+    made, structure = Made({}, {}), with_table(engine.compact, "f32")
+    model: Mapping[str, Any] = engine.about.get("model", {})
     wanted = [(group, name, rival) for group in groups for name, rival in RIVALS[group].items()]
     for done, (group, name, rival) in enumerate(wanted):
         if progress:
@@ -87,9 +91,9 @@ def make_rivals(
             made.left_out[name] = f"{', '.join(missing)} is not installed{remedy}"
             continue
         if dense is None and rival.takes == "dense":
-            dense = dense_of_artifact(engine.compact, engine.about.get("model", {}))
+            dense = dense_of_artifact(structure, model)
         try:
-            score = _make(rival, engine, dense)
+            score = _make(rival, structure, model, dense)
             check(name, score, engine)
         except ArtifactError:
             raise
@@ -104,28 +108,28 @@ def check(name: str, score: Score, engine: Engine) -> None:
     """Compare a rival's logits with the engine's, of many rows together and of one alone.
 
     Raises:
-      ArtifactError: a logit differs by more than `LIMIT` of max(1, |logit|).
+      ArtifactError: a logit differs by more than `LIMIT` of max(1, |logit|), or `LOSSY_LIMIT`.
     """
+    limit = LIMIT if engine.compact.table_format in EXACT else LOSSY_LIMIT
     ids, values = draw_rows(engine.schema, "cold", _CHECKED_ROWS, seed=2)
     wanted = engine.logits(ids, values)
     for rows in (slice(0, _CHECKED_ROWS), slice(0, 1)):
         found = np.asarray(score(ids[rows], values[rows])).reshape(-1)
         error = np.abs(found - wanted[rows]) / np.maximum(1, np.abs(wanted[rows]))
-        if found.shape != wanted[rows].shape or not (error <= LIMIT).all():
+        if found.shape != wanted[rows].shape or not (error <= limit).all():
             raise ArtifactError(
                 f"{name} computes something else: a logit differs by {np.max(error):.3g} of max(1, |logit|), "
-                f"which may be {LIMIT:g}; is it a model of the same run?"
+                f"which may be {limit:g}; is it a model of the same run?"
             )
 
 
-def _make(rival: _Rival, engine: Engine, dense: DenseArrays | None) -> Score:
+def _make(rival: _Rival, structure: Compact, model: Mapping[str, Any], dense: DenseArrays | None) -> Score:
     function: Callable[..., Score] = getattr(import_module(f"{__name__}.{rival.module}"), rival.function)
     if rival.takes == "compact":
-        return function(engine.compact)
+        return function(structure)
     if rival.takes == "live":
-        return function(live_kind(engine.compact), engine.compact)
-    model: Mapping[str, Any] = engine.about.get("model", {})
-    return function(kind_of(model, engine.schema, engine.compact.dim), dense)
+        return function(live_kind(structure), structure)
+    return function(kind_of(model, structure.schema, structure.dim), dense)
 
 
 def _installed(package: str) -> bool:

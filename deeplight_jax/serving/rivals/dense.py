@@ -40,7 +40,7 @@ def dense_of_artifact(compact: Compact, model: Mapping[str, Any]) -> DenseArrays
     """The dense model of a compact structure.
 
     Args:
-      compact: the structure.
+      compact: the structure, its table of floats.
       model: settings of the trained model, as the artifact's `about["model"]`.
 
     Raises:
