@@ -124,10 +124,9 @@ def load_measured(path: str | Path, level: str | None = None) -> tuple[Engine, L
 
 
 def held_bytes(engine: Engine) -> tuple[int, int]:
-    """Bytes of an engine's arrays without its table, and of the table."""
-    arrays = to_arrays(engine.compact)
-    table = arrays.pop("table")
-    return sum(a.nbytes for a in arrays.values()), table.nbytes
+    """Bytes of an engine's arrays without its table, and of the table (of a packed one, its index, too)."""
+    table = engine.compact.table.nbytes + engine.compact.table_index.nbytes
+    return sum(a.nbytes for a in to_arrays(engine.compact).values()) - table, table
 
 
 def resident_bytes() -> int | None:

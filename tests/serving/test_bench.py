@@ -9,9 +9,9 @@ import pytest
 from random_models import CATEGORICAL, MIXED, NUMERIC, artifact_of
 
 from deeplight_jax.serving import bench
-from deeplight_jax.serving.artifact import save
+from deeplight_jax.serving.artifact import Artifact, save
 from deeplight_jax.serving.engine import build
-from deeplight_jax.serving.structure import to_arrays
+from deeplight_jax.serving.structure import to_arrays, with_table
 
 
 @pytest.mark.parametrize("rows", ["cold", "warm"])
@@ -75,6 +75,13 @@ def test_loading_is_measured_on_the_file(tmp_path):
     assert loading.file_bytes == path.stat().st_size
     assert (loading.model_bytes, loading.table_bytes) == bench.held_bytes(engine)
     assert loading.load_ms > 0
+
+
+def test_a_packed_tables_index_is_a_part_of_it():
+    found = with_table(artifact_of().compact, "packed")
+    model, table = bench.held_bytes(build(Artifact(found, {}, {})))
+    assert table == found.table.nbytes + 4 * (found.schema.num_rows + 1)
+    assert model == bench.held_bytes(build(artifact_of()))[0]
 
 
 def test_resident_memory_grows_with_what_is_held():
