@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from deeplight_jax.serving.comparison import Comparison
@@ -20,10 +21,11 @@ def speed_table(found: Comparison) -> Table:
     """A row a scorer: latency of one row, rows a second, and how many times slower than the engine."""
     where = "not pinned: this system cannot" if found.core is None else f"core {found.core}"
     about = found.settings
+    title = f"{about['artifact']}: {about['rows']} rows, {where}, medians of {about['rounds']} rounds"
     table = Table(
-        title=f"{about['artifact']}: {about['rows']} rows, {where}, medians of {about['rounds']} rounds",
+        title=escape(title),
         title_justify="left",
-        caption="\n".join(_notes(found)),
+        caption=escape("\n".join(_notes(found))),
         caption_justify="left",
     )
     table.add_column("", no_wrap=True)
@@ -84,7 +86,7 @@ def sweep_table(sweep: RateSweep) -> Table:
     for line in sweep.lines:
         table.add_row(f"{line.rate:.1%}", f"{line.weights:,}", f"{line.p50_us:.2f}", f"{line.row_us:.3f}")
     if sweep.rival_p50_us is None or sweep.rival_row_us is None:
-        table.caption = "no dense rival; pip install 'deeplight-jax[bench]'"
+        table.caption = escape("no dense rival; pip install 'deeplight-jax[bench]'")
         return table
     table.add_section()
     table.add_row(sweep.rival, "", f"{sweep.rival_p50_us:.2f}", f"{sweep.rival_row_us:.3f}")

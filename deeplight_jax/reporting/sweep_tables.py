@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _TEST = (("test_roc_auc", "test ROC AUC", "{:.4f}"), ("test_log_loss", "test log
 
 def status_table(title: str, status: Status) -> Table:
     """Counts, the running members' steps, the failed ones' reasons and the time left."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=escape(title), title_justify="left", show_header=False)
     table.add_row("members", f"{status.members:,}")
     table.add_row("done", f"{len(status.done):,}")
     table.add_row("running", f"{len(status.running):,}")
@@ -33,7 +34,7 @@ def status_table(title: str, status: Status) -> Table:
     for name, (step, total) in [*status.running.items()][:20]:
         table.add_row(f"  {name}", f"step {step:,} of {total:,}")
     for name, error in [*status.failed.items()][:20]:
-        table.add_row(f"  {name}", error)
+        table.add_row(f"  {name}", escape(error))
     return table
 
 
@@ -50,7 +51,7 @@ def members_table(
     keys = [*dict.fromkeys(k for row in among for k in row if "." in k or k == "seed")]
     keys = [k for k in keys if len({repr(row.get(k)) for row in among}) > 1]
     figures = (*_FIGURES, *(_TEST if tested else ()))
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for heading in ("member", *(k.rpartition(".")[2] if _unique(k, keys) else k for k in keys)):
         table.add_column(heading)
     for _, heading, _form in figures:
@@ -64,7 +65,7 @@ def members_table(
 
 
 def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else escape(str(value))
 
 
 def _unique(key: str, keys: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Results as tables for people."""
+"""Results as tables for people; texts from outside are escaped, for rich reads [words] as its own marks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -31,10 +32,10 @@ def results_table(
       columns: content of `result.json` (or of `dl.evaluate`) by column heading; a missing entry shows as "-".
       extra: further rows: a heading and one text a column.
     """
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("")
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     results = list(columns.values())
     table.add_row("ROC AUC", *(_number(r, "roc_auc", "{:.4f}") for r in results))
     table.add_row("log loss", *(_number(r, "log_loss", "{:.4f}") for r in results))
@@ -52,7 +53,7 @@ def results_table(
 
 def paper_table(title: str, lines: Sequence[Line]) -> Table:
     """Our runs beside the paper's figures, a row a model; of several seeds mean and standard deviation."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     table.add_column("", no_wrap=True)
     compared = any(line.entry.published for line in lines)
     theirs = ("paper: ROC AUC", "log loss", "parameters") if compared else ()
@@ -63,7 +64,7 @@ def paper_table(title: str, lines: Sequence[Line]) -> Table:
         cells = ["failed", "-", "-"] if failure else ours
         if compared and paper:
             cells += [f"{paper.roc_auc:.4f}", f"{paper.log_loss:.4f}", f"{paper.params:,}"]
-        table.add_row(argument, *cells, *["-"] * (3 if compared and not paper else 0))
+        table.add_row(escape(argument), *cells, *["-"] * (3 if compared and not paper else 0))
     return table
 
 
@@ -80,7 +81,7 @@ def prepared_table(manifest: Mapping[str, Any]) -> Table:
     for column, hashed in manifest.get("hashed", {}).items():
         rows = f"{hashed['rows']:,} rows" + (" twice" if hashed["fields"] == 2 else "")
         about = f"about {hashed['distinct']:,} values, {hashed['sharing']:.2%} of them expected to collide"
-        table.add_row(f"{column} hashed", f"{rows}; {about}")
+        table.add_row(escape(f"{column} hashed"), f"{rows}; {about}")
     _add_rejected(table, manifest.get("rejected", {"total": 0, "by_reason": {}, "first": []}))
     return table
 
@@ -95,14 +96,15 @@ def rejected_table(rejected: Mapping[str, Any]) -> Table:
 def _add_rejected(table: Table, rejected: Mapping[str, Any]) -> None:
     table.add_row("rejected lines", f"{rejected['total']:,}")
     for reason, count in rejected["by_reason"].items():
-        table.add_row(f"  {reason}", f"{count:,}")
+        table.add_row(escape(f"  {reason}"), f"{count:,}")
     for bad in rejected["first"][:5]:
-        table.add_row(f"  {bad['file']}:{bad['line']}", f"{bad['reason']}: {bad['text'][:60]!r}")
+        told = f"  {bad['file']}:{bad['line']}", f"{bad['reason']}: {bad['text'][:60]!r}"
+        table.add_row(*map(escape, told))
 
 
 def certificate_table(title: str, certificate: Mapping[str, Any], counts: Mapping[str, Any]) -> Table:
     """An artifact's certificate, JAX beside the engine, and what is left of its model."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=escape(title), title_justify="left", caption_justify="left")
     if certificate["path"] == "jax":
         table.caption = (
             "No compact form: JAX scores it at the dense model's speed; the file leaves zeros out."
