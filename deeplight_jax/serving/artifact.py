@@ -163,6 +163,9 @@ def _description(metadata: Mapping[str, str]) -> dict[str, Any]:
     kind = description.setdefault("kind", "compact")  # files of before there were others
     if not isinstance(kind, str) or kind not in _FORMS:
         raise ArtifactError(f"it is of kind {kind!r}, this version reads {' and '.join(_FORMS)}")
+    for part in ("structure", "sha256", "about"):
+        if not isinstance(description.get(part), dict):
+            raise ArtifactError(f"its description is not whole (no '{part}')")
     return description
 
 

@@ -195,7 +195,7 @@ def from_arrays(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> C
         found = Compact(schema, dim, arrays["table"], arrays["bias"], quadratic, bool(about["all_pairs"]),
                         net_input, products, tuple(layers), arrays["output"], form,
                         arrays["table_index"] if form == "packed" else np.zeros(0, np.uint32))  # fmt: skip
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, ArtifactError):
             raise
         what = f"no {error}" if isinstance(error, KeyError) else str(error)

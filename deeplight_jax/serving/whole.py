@@ -97,7 +97,7 @@ def from_arrays(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> W
         if odd := sorted(arrays.keys() - known):
             raise ArtifactError(f"its array {odd[0]} has no shape")
         return Whole(schema, model, {path: _array(path, arrays, shape) for path, shape in shapes.items()})
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, ArtifactError):
             raise
         what = f"no {error}" if isinstance(error, KeyError) else str(error)

@@ -146,6 +146,9 @@ LIES = {
     "a huge dim": (lambda h, d: d["structure"].update(dim=1 << 60), "it has|is float32|not fit|int32"),
     "no structure": (lambda h, d: d.pop("structure"), "structure"),
     "a list": (lambda h, d: d.update(structure=[1, 2]), "not whole"),
+    "nothing about it": (lambda h, d: d.pop("about"), "no 'about'"),
+    "a list of digests": (lambda h, d: d.update(sha256=[*d["sha256"]]), "no 'sha256'"),
+    "endless layers": (lambda h, d: d["structure"].update(layers=float("inf")), "not whole"),
     "a field named twice": (
         lambda h, d: d["structure"]["schema"][1].update(name="x0"),
         "field names repeat",
