@@ -49,6 +49,11 @@ def set_at(place, value):
 
 WRONG = {
     "a NaN of bf16": ("bf16", set_at((3, 2), 0x7FC0), "table holds a value that is not finite"),
+    "a NaN that pads a row of bf16": (
+        "bf16",
+        set_at((3, 15), 0x7FC0),
+        "table holds a value that is not finite",
+    ),
     "rows of bf16 too short": ("bf16", lambda c: replace(c, table=c.table[:, :8].copy()), "table is U16"),
     "an infinite scale": ("int8", set_at((3, slice(12, 14)), (0x80, 0x7F)), "table holds a value"),
     "a scale too large": ("int8", set_at((3, slice(12, 14)), (0x7F, 0x7F)), "table holds a value"),

@@ -19,8 +19,9 @@ float widen(const unsigned char *upper) {  // a bf16
 
 [[noreturn]] void not_finite() { damaged("its array table holds a value that is not finite"); }
 
-void check_bf16(const unsigned char *row, int64_t values) {
-  for (int64_t d = 0; d < values; d++)
+// The values of a row, and what pads it, which is multiplied by 0.
+void check_bf16(const unsigned char *row, int64_t items) {
+  for (int64_t d = 0; d < items; d++)
     if (!std::isfinite(widen(row + 2 * d))) not_finite();
 }
 
@@ -62,7 +63,7 @@ void read_rounded(const Arrays &arrays, int64_t rows, bool bf16, dl_model &model
   model.table_format = bf16 ? DL_TABLE_BF16 : DL_TABLE_INT8;
   const auto *row = static_cast<const unsigned char *>(model.table);
   for (int64_t r = 0; r < rows; r++, row += bf16 ? 2 * items : items) {
-    if (bf16) check_bf16(row, dim + 1);
+    if (bf16) check_bf16(row, items);
     else check_int8(row, dim, items);
   }
 }
