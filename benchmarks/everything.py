@@ -92,7 +92,7 @@ def _git(*arguments: str) -> str:
 
 def words(job: Job, out: Path) -> list[str]:
     """The command as it is run, with this Python's `deeplight`."""
-    first, *rest = shlex.split(job.command.replace("OUT", str(out)))
+    first, *rest = (word.replace("OUT", str(out)) for word in shlex.split(job.command))
     pinned = ["taskset", "-c", job.cores] if job.cores else []
     if "=" in first:  # an environment variable
         pinned, (first, *rest) = ["env", first, *pinned], rest
@@ -130,11 +130,8 @@ def _processor() -> str:
 def run(job: Job, out: Path) -> bool:
     """Runs a job into its file, which has its name only once it is whole; whether it succeeded."""
     partial, began = out / f"{job.name}.partial", time.monotonic()
-    environment = {
-        **os.environ,
-        "COLUMNS": "160",
-        "PYTHONPATH": str(ROOT),
-    }  # tables are not cut to a pipe's width
+    # tables are not cut to a pipe's width
+    environment = {**os.environ, "COLUMNS": "160", "PYTHONPATH": str(ROOT)}
     with partial.open("w", encoding="utf-8") as file:
         print(heading(job, out), file=file, flush=True)
         status = subprocess.run(

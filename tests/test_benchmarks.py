@@ -38,6 +38,11 @@ def test_every_command_is_one_that_there_is(everything, tmp_path):
             assert [w for w in command if w.startswith("--") and w not in text] == []
 
 
+def test_a_path_with_a_blank_is_one_word(everything, tmp_path):
+    job = everything.Job("x", "rank.py --artifact OUT/model.safetensors")
+    assert everything.words(job, tmp_path / "my files")[-1] == f"{tmp_path}/my files/model.safetensors"
+
+
 def test_no_two_jobs_write_one_file(everything):
     names = [job.name for job in everything.JOBS]
     assert len(set(names)) == len(names)
