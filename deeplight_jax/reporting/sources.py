@@ -177,4 +177,8 @@ def _bench_latency(file: Path) -> dict[str, float]:
         about = artifact.load(measured).about
     except DeeplightError as error:
         raise ReportError(f"--bench {file} measured {measured}, which cannot be read: {error}") from error
+    if missing := {"config_hash", "step"} - about.keys():
+        raise ReportError(
+            f"--bench {file} measured {measured}, which names no run (no {', '.join(sorted(missing))})"
+        )
     return {f"{about['config_hash']}@{about['step']}": latency}

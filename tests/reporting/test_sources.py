@@ -90,6 +90,9 @@ def test_a_latency_belongs_to_one_model(runs, tmp_path):
     latencies = read_latencies([], [bench])
     records, _ = read_records([*paths, f"{paths[0]}@{found.plan.warmup_steps}"], latencies)
     assert [r.latency_us for r in records] == [2.5, None, None]
+    artifact.save(tmp_path / "m.safetensors", artifact.Artifact(structure, {"step": 1}, {}))
+    with pytest.raises(ReportError, match=r"which names no run \(no config_hash\)"):
+        read_latencies([], [bench])
     (tmp_path / "m.safetensors").unlink()
     with pytest.raises(ReportError, match="which cannot be read: no artifact"):
         read_latencies([], [bench])
