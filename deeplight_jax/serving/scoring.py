@@ -41,11 +41,13 @@ def score_split(
     Raises:
       DataError: the data fits another model, a cell is out of range (row and field are named) or the file's
         ending is not known.
-      ArtifactError: the file cannot be written.
+      ArtifactError: the artifact names no data, or the file cannot be written.
 
     Cost: one block of rows in memory; 13 bytes a row on disk beside `out` until it is whole.
     """
     rows = data.split(split)
+    if "data" not in engine.about:
+        raise ArtifactError("the artifact does not say what data it was trained on; export one from a run")
     if found := difference(identity(data), engine.about["data"], "the artifact's"):
         raise DataError(f"{data.directory}: {found}; encode the rows with `deeplight prepare ... --vocab` "
                         "of its data")  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import duckdb
 import numpy as np
@@ -16,6 +17,7 @@ from deeplight_jax.data.synthetic import World, prepare_synthetic
 from deeplight_jax.errors import ArtifactError
 from deeplight_jax.evaluation.evaluate import predict_logits
 from deeplight_jax.serving import artifact, certificate, export
+from deeplight_jax.serving.scoring import score_split
 
 
 def test_the_certificate_compares_enough_rows_and_both_metrics(exported, run, data):
@@ -97,6 +99,12 @@ def test_data_of_another_vocabulary_is_refused(exported, tmp_path, capsys):
     assert "the artifact's" in error
     assert "--vocab" in error
     assert not (tmp_path / "scores.csv").exists()
+
+
+def test_an_artifact_of_no_data_is_named(exported, data, tmp_path):
+    engine = serving.load(exported)
+    with pytest.raises(ArtifactError, match="does not say what data"):
+        score_split(replace(engine, about={}), open_prepared(data), "test", tmp_path / "s.csv")
 
 
 @pytest.mark.parametrize(
