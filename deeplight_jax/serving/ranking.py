@@ -22,15 +22,16 @@ def assemble(
       DataError: a field is missing, unknown or given twice, or a column does not fit; it is named.
     """
     _check_names(schema, context, candidates)
-    columns = {name: np.asarray(column) for name, column in candidates.items()}
+    columns = {name: _array(column, "candidates", name) for name, column in candidates.items()}
     rows = _length(columns)
     ids = np.empty((rows, len(schema.categorical)), np.int32)
     values = np.empty((rows, len(schema.numeric)), np.float32)
-    for fields, out in ((schema.categorical, ids), (schema.numeric, values)):
-        out[:] = np.array([_shared(field, context) for field in fields], out.dtype)
-        for at, field in enumerate(fields):
-            if field.name in columns:
-                out[:, at] = _cells(field, columns[field.name], "candidates")
+    with np.errstate(over="ignore"):  # a value past float32 becomes infinite, which the engine names
+        for fields, out in ((schema.categorical, ids), (schema.numeric, values)):
+            out[:] = np.array([_shared(field, context) for field in fields], out.dtype)
+            for at, field in enumerate(fields):
+                if field.name in columns:
+                    out[:, at] = _cells(field, columns[field.name], "candidates")
     return ids, values
 
 
@@ -39,7 +40,14 @@ def _shared(field: Field, context: Mapping[str, Any]) -> Any:
     given = context.get(field.name, 0)
     categorical = field.kind == "categorical"
     plain = (type(given) is int and 0 <= given < field.size) if categorical else type(given) is float
-    return given if plain else _cells(field, np.asarray(given), "context")
+    return given if plain else _cells(field, _array(given, "context", field.name), "context")
+
+
+def _array(given: Any, where: str, name: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # lists of several lengths
+        raise DataError(f"{where}, field {name}: {error}") from error
 
 
 def _check_names(schema: Schema, context: Mapping[str, Any], candidates: Columns) -> None:

@@ -70,6 +70,10 @@ CANDIDATES = {"c1": [0, 1, 2], "c2": [4, 0, 3]}
         ({**CONTEXT, "c0": [1, 2]}, CANDIDATES, r"context, field c0: its shape is \[2\]"),
         ({**CONTEXT, "x0": "a"}, CANDIDATES, "context, field x0: <U1 where a number"),
         ({**CONTEXT, "x0": float("nan")}, CANDIDATES, "row 0, field x0: nan is not finite"),
+        ({**CONTEXT, "x0": 1e300}, CANDIDATES, "row 0, field x0: inf is not finite"),
+        ({"x0": 0.5, "c0": 1}, {**CANDIDATES, "x1": [0, -1e300, 1]}, "row 1, field x1: -inf is not finite"),
+        (CONTEXT, {**CANDIDATES, "c2": [[1], [2, 3], []]}, "candidates, field c2: .*sequence"),
+        ({**CONTEXT, "c0": [[1], [2, 3]]}, CANDIDATES, "context, field c0: .*sequence"),
     ],
 )
 def test_what_does_not_fit_is_named(context, candidates, named):
