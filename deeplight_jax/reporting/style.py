@@ -136,7 +136,7 @@ def share(value: float) -> str:
 def size(count: float) -> str:
     """Bytes in words, three digits."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
+        if count >= 0.9995 * scale:  # or three digits would round to 1e+03 of the unit below
             return f"{count / scale:.3g} {unit}"
     return f"{count:.0f} B"
 

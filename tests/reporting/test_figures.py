@@ -10,7 +10,7 @@ from deeplight_jax.evaluation.calibration import Reliability
 from deeplight_jax.evaluation.importance import FieldLoss
 from deeplight_jax.reporting import comparison_figures, figures
 from deeplight_jax.reporting.series import Point, Series
-from deeplight_jax.reporting.style import styled, to_svg, write_png
+from deeplight_jax.reporting.style import size, styled, to_svg, write_png
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +156,12 @@ def test_files(tmp_path):
     write_png(figure, tmp_path / "f.png")
     assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
     assert [p.name for p in tmp_path.iterdir()] == ["f.png"]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (999_499, "999 kB"), (999_500, "1 MB"), (999_999, "1 MB"),
+     (999_600_000, "1 GB"), (12_340_000, "12.3 MB")],
+)  # fmt: skip
+def test_bytes_in_words_have_three_digits(count, text):
+    assert size(count) == text
