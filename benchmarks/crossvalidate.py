@@ -42,7 +42,7 @@ def fold_of(data: Prepared, fold: int, folds: int, min_count: int) -> tuple[Sche
     return Schema(tuple(fields)), train, valid
 
 
-def aucs(config: Config, schema: Schema, train: Split, valid: Split) -> list[float]:
+def roc_aucs(config: Config, schema: Schema, train: Split, valid: Split) -> list[float]:
     """ROC AUC of the projected model on the held-out rows after each epoch."""
     plan, model = make_plan(config, train.rows, [f.size for f in schema.fields]), build_model(config, schema)
     _, labels = abstract_params(model, schema)
@@ -69,7 +69,7 @@ def main() -> None:
     data = open_prepared(options.data)
     found = []
     for fold in range(options.folds):
-        found.append(aucs(config, *fold_of(data, fold, options.folds, options.min_count)))
+        found.append(roc_aucs(config, *fold_of(data, fold, options.folds, options.min_count)))
         jax.clear_caches()
     mean = np.mean(found, axis=0)
     print(

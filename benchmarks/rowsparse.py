@@ -75,8 +75,8 @@ def compare(options: argparse.Namespace) -> None:
                 run = options.out / f"{rule},{code},{seed}"
                 results.append(train(config_of(options.data, rule, code, seed, changes), run))
                 kept.append(rows_kept(run))
-            aucs, losses = ([r[key] for r in results] for key in ("roc_auc", "log_loss"))
-            print(f"| {rule} | {code} | {mean(aucs):.4f} ± {pstdev(aucs):.4f} | {mean(losses):.4f} ± "
+            areas, losses = ([r[key] for r in results] for key in ("roc_auc", "log_loss"))
+            print(f"| {rule} | {code} | {mean(areas):.4f} ± {pstdev(areas):.4f} | {mean(losses):.4f} ± "
                   f"{pstdev(losses):.4f} | {mean(kept):.1%} |", flush=True)  # fmt: skip
 
 
