@@ -2,8 +2,10 @@
 
 import math
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +189,35 @@ def test_latencies_are_taken_of_every_row(level):
 def test_a_structure_that_points_outside_is_refused_by_the_engine_itself(change):
     with pytest.raises(ValueError, match=r"damaged|fit"):
         native.load(change(artifact_of(kept=1.0).compact))
+
+
+MANY_FIELDS = """
+from pathlib import Path
+import numpy as np
+from deeplight_jax.data.schema import Field, Schema
+from deeplight_jax.serving import native
+from deeplight_jax.serving.structure import Compact, sparse
+
+def peak_kb():
+    text = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(text.split("VmHWM:")[1].split()[0])
+
+fields = Schema(tuple(Field(f"c{i}", "categorical", 1) for i in range(30_000)))
+table, one, none = np.ones((30_000, 16), np.float32), np.ones(1, np.float32), np.zeros((0, 2), np.int32)
+made = Compact(fields, 0, table, one, sparse(np.zeros((0, 0))), False, "none", none, (), one[:0])
+before = peak_kb()
+native.load(made)
+print(peak_kb() - before)
+"""
+
+
+@needs_native
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell a peak")
+def test_loading_takes_memory_for_the_pairs_that_there_are():
+    """Not for each two of the 30,000 fields, which would be 3.6 GB."""
+    ran = subprocess.run([sys.executable, "-c", MANY_FIELDS], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert int(ran.stdout) < 100_000  # kB
 
 
 @needs_native

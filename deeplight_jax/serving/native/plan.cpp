@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <unordered_map>
 
 #include "deeplight.h"
 
@@ -111,16 +112,15 @@ void plan_layers(const dl_model &m, Plan &p) {
 struct Joined {
   std::vector<int32_t> &fields;  // [joined, 2]
   std::vector<float> &values;    // [joined, width]
-  std::vector<int32_t> place;    // [first, second], -1 where there is none
+  std::unordered_map<int64_t, size_t> place{};  // by first << 32 | second
 
-  void add(int first, int second, int seconds, int value, int width, float weight) {
-    int32_t &at = place[static_cast<size_t>(first) * seconds + second];
-    if (at < 0) {
-      at = static_cast<int32_t>(fields.size() / 2);
+  void add(int first, int second, int value, int width, float weight) {
+    const auto [at, added] = place.try_emplace(int64_t{first} << 32 | second, fields.size() / 2);
+    if (added) {
       fields.insert(fields.end(), {first, second});
       values.resize(values.size() + width);
     }
-    values[static_cast<size_t>(at) * width + value] += weight;
+    values[at->second * width + value] += weight;
   }
 };
 
@@ -132,18 +132,16 @@ void plan_quadratic(const dl_model &m, Plan &p) {
   p.q_row.erase(p.q_row.begin(), p.q_row.end() - static_cast<ptrdiff_t>(rows.size()));
   p.quadratic = take(m.quadratic, p.q_row);
   p.rest.indptr.push_back(0);
-  const size_t fields = p.categorical;
-  Joined pairs{p.pairs, p.pair_values, std::vector<int32_t>(fields * fields, -1)};
-  Joined crossed{p.crossed, p.crossed_values, std::vector<int32_t>(p.numeric * fields, -1)};
+  Joined pairs{p.pairs, p.pair_values}, crossed{p.crossed, p.crossed_values};
   for (int32_t r : rows) {
     const size_t before = p.rest.indices.size();
     for (int e = m.quadratic.indptr[r]; e < m.quadratic.indptr[r + 1]; e++) {
       const int32_t column = m.quadratic.indices[e], own = r - p.numeric, other = column - p.numeric;
       const float weight = m.quadratic.values[e];
       if (own < 0 && other >= 0) {
-        crossed.add(r, other / p.dim, p.categorical, other % p.dim, p.width, weight);
+        crossed.add(r, other / p.dim, other % p.dim, p.width, weight);
       } else if (own >= 0 && other >= 0 && own % p.dim == other % p.dim) {
-        pairs.add(own / p.dim, other / p.dim, p.categorical, own % p.dim, p.width, weight);
+        pairs.add(own / p.dim, other / p.dim, own % p.dim, p.width, weight);
       } else {
         p.rest.indices.push_back(p.single_input(column));
         p.rest.values.push_back(weight);
