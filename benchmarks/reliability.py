@@ -22,7 +22,10 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "benchmarks" / "RELIABILITY.md"
-LONG_TOO = [ROOT / "tests/training" / name for name in ("test_rowsparse.py", "test_mesh.py")]
+LONG_TOO = [
+    *(ROOT / "tests/training" / f"test_{name}.py" for name in ("every_model", "rowsparse", "mesh")),
+    ROOT / "tests/sweeping/test_compiled.py",
+]
 """Beside tests/faults, what has a long form."""
 HEAD = """# Reliability
 

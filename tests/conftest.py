@@ -1,5 +1,7 @@
 """Eight CPU devices for the tests of sharded programs, and fast compilation: most programs here run once.
 
+Fusions go through XLA's older emitters where it still has them, since MLIR's take twice as long to compile.
+
 What one test has compiled the others, their workers and their child processes load from one folder, which
 lives as long as the session: half of the suite's time was the same programs compiled again.
 """
@@ -10,6 +12,7 @@ import tempfile
 
 import pytest
 from hypothesis import settings
+from jaxlib.version import __version_info__ as jaxlib_version
 
 os.environ["XLA_FLAGS"] = " ".join(
     [
@@ -17,6 +20,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
+        *(["--xla_cpu_use_fusion_emitters=false"] if jaxlib_version < (0, 11) else []),
     ]
 )
 

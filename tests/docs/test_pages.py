@@ -130,7 +130,7 @@ def test_the_tutorial_does_what_it_says():
 
 
 @pytest.mark.parametrize(
-    "name", ["data", "serve", *(pytest.param(n, marks=SLOW) for n in ("sweep", "keep-running", "seeds"))]
+    "name", ["data", *(pytest.param(n, marks=SLOW) for n in ("serve", "sweep", "keep-running", "seeds"))]
 )
 def test_a_how_to_page_works(name):
     page = DOCS / "how-to" / f"{name}.md"

@@ -85,7 +85,7 @@ def test_a_long_run_keeps_its_memory_its_pace_and_its_program(
     config, world, long, tmp_path, monkeypatch, figure
 ):
     """200,000 steps in the long form: memory and pace of its last tenth beside those of its second."""
-    steps, made, times, memory = (200_000 if long else 1_200), [], [], []
+    steps, made, times, memory = (200_000 if long else 720), [], [], []
     make = jobs.make_train_step
     monkeypatch.setattr(jobs, "make_train_step", lambda *a: made.append(make(*a)) or made[-1])
     settings = {"train.epochs": steps // 24, "train.checkpoint_steps": 0, "sparsity.warmup_epochs": 10.0}

@@ -23,8 +23,8 @@ def ran(program, *arguments, text=""):
 
 
 @pytest.fixture(scope="session")
-def example(sanitized):
-    return built(sanitized, ROOT / "examples/score.c", "-std=c11")
+def example(linked):
+    return built(linked, ROOT / "examples/score.c", "-std=c11")
 
 
 def lines_of(ids, values):
@@ -81,16 +81,16 @@ def test_the_example_lists_fields_and_names_what_is_wrong(example, tmp_path):
     )
 
 
-def test_sha256_is_hashlib_s_by_either_way(sanitized):
-    program = built(sanitized, ROOT / "tests/native/sha256.cpp", "-std=c++17")
+def test_sha256_is_hashlib_s_by_either_way(linked):
+    program = built(linked, ROOT / "tests/native/sha256.cpp", "-std=c++17")
     data = np.random.default_rng(0).bytes(100_003)
     found = subprocess.run([str(program)], input=data, check=True, capture_output=True).stdout.decode()
     wanted = [hashlib.sha256(data[:n]).hexdigest() for n in [*range(301), len(data)]]
     assert [line.split() for line in found.splitlines()] == [[digest, digest] for digest in wanted]
 
 
-def test_threads_score_as_one_thread_does(sanitized, tmp_path):
-    program = built(sanitized, ROOT / "tests/native/threads.cpp", "-std=c++17")
+def test_threads_score_as_one_thread_does(linked, tmp_path):
+    program = built(linked, ROOT / "tests/native/threads.cpp", "-std=c++17")
     path = tmp_path / "model.safetensors"
     for name in ("lr", "nfm", "deepfwfm"):
         save(path, small(name))

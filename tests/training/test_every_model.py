@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from runs import LONG
 
 from deeplight_jax.config import COMPONENT_LETTERS, default_config, override
 from deeplight_jax.data.schema import Batch, Field, Schema
@@ -19,6 +20,7 @@ SCHEMA = Schema(
     (Field("x", "numeric", 1), *(Field(f"c{i}", "categorical", size) for i, size in enumerate((9, 5, 7))))
 )
 RATE, STEPS, ROWS = 0.5, 6, 16
+STRUCTURES = ["deepfwfm", "xdeepfm", "autoint", "dcnv2"]  # pairs, maps, attention, crossing
 
 
 def config_of(name, dtype):
@@ -57,8 +59,11 @@ def trained(name, dtype, devices):
     return state, labels, losses
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [(name, "float32") for name in MODELS]
+    + [(n, "bfloat16") if n in STRUCTURES else pytest.param(n, "bfloat16", marks=LONG) for n in MODELS],
+)
 def test_prunes_and_trains_on_eight_devices(name, dtype):
     assert len(jax.devices()) == 8
     state, labels, losses = trained(name, dtype, devices=8)
@@ -81,7 +86,7 @@ def _cut(labels, state, code):
     return round(RATE * sum(sizes)) if code == "embedding" else sum(round(RATE * s) for s in sizes)
 
 
-@pytest.mark.parametrize("name", ["deepfwfm", "xdeepfm", "autoint", "dcnv2"])
+@pytest.mark.parametrize("name", STRUCTURES)
 def test_eight_devices_train_as_one(name):
     one, _, losses_of_one = trained(name, "float32", devices=1)
     eight, _, losses_of_eight = trained(name, "float32", devices=8)
