@@ -23,7 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "benchmarks" / "RELIABILITY.md"
 LONG_TOO = [
-    *(ROOT / "tests/training" / f"test_{name}.py" for name in ("every_model", "rowsparse", "mesh")),
+    *(ROOT / "tests/training" / f"test_{name}.py" for name in ("every_model", "rowsparse", "mesh", "hosts")),
     ROOT / "tests/sweeping/test_compiled.py",
 ]
 """Beside tests/faults, what has a long form."""
