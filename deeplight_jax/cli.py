@@ -43,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = logging.getLogger("deeplight_jax")
     log.setLevel(logging.INFO)
     log.handlers[:], log.propagate = [RichHandler(console=_ERR, show_path=False, show_time=False)], False
+    for library in ("absl", "asyncio"):  # Orbax' threads log, with tracebacks, what it raises and we tell
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         with terminable():
             arguments.run(arguments, overrides)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 
 import pytest
@@ -40,6 +41,7 @@ def calm(config, world, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # writes that Orbax gave up
 def test_a_full_disk_is_named_and_the_run_goes_on_with_room(config, world, calm, tmp_path, figure, long):
     """Room for some saves; then none: at several sizes, so that other writes are the ones that fail."""
     if not long:
@@ -64,6 +66,18 @@ def test_a_full_disk_is_named_and_the_run_goes_on_with_room(config, world, calm,
             train(config, workdir, data=world)
             assert_same_run(workdir, calm, config, world)
     figure("disk full", sizes=told, identical_with_room=told)
+
+
+def test_the_command_tells_a_full_disk_in_a_line(deeplight, train_words, tmp_path):
+    with mounted(tmp_path / "disk", 1 << 20) as disk:
+        (disk / "filler").write_bytes(bytes(980_000))
+        process = deeplight(*train_words, "--workdir", disk / "run")
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 2
+    where = re.escape(str(tmp_path / "disk" / "run"))
+    assert re.search(rf"cannot (save|write to) {where}\S* \(No space left on device\); free disk space", said)
+    assert "Traceback" not in said
+    assert "Task exception" not in said
 
 
 def test_a_read_only_folder_is_named(config, world, tmp_path):
