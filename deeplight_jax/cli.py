@@ -227,7 +227,8 @@ def _check_prepare(arguments: argparse.Namespace) -> None:
 def _leave_out(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
     for name in names:
         if getattr(arguments, name) not in (None, []):
-            raise DataError(f"{why}; leave {name.replace('_', '-')} out")
+            option = "the raw files" if name == "raw" else f"--{name.replace('_', '-')}"
+            raise DataError(f"{why}; leave {option} out")
 
 
 def _recipe(arguments: argparse.Namespace) -> Recipe:

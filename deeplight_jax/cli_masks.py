@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from deeplight_jax.errors import ConfigError
+
 if TYPE_CHECKING:
     from deeplight_jax.training.inspect import RunMasks
 
@@ -94,6 +96,8 @@ def _churn(arguments: argparse.Namespace) -> tuple[dict[str, Any], Sequence[Tabl
     from deeplight_jax.reporting.mask_tables import churn_tables
     from deeplight_jax.training.settling import describe_churn
 
+    if not 0 <= arguments.settled <= 100:
+        raise ConfigError(f"--settled {arguments.settled:g} is no percentage; use 0 to 100")
     found = describe_churn(arguments.workdir, arguments.settled / 100)
     return {"run": arguments.workdir, **found}, churn_tables(f"masks of {arguments.workdir}", found)
 

@@ -92,7 +92,12 @@ def call_file(path: str | Path, function: str) -> Any:
     if not file.is_file() and file.parts[:1] in (("experiments",), ("sweeps",)):
         file = _OWN_FILES / file
     if not file.is_file():
-        raise ConfigError(f"no config file {path}; the shipped ones are in experiments/")
+        own = (*_OWN_FILES.glob("experiments/*.py"), *_OWN_FILES.glob("sweeps/*.py"))
+        hint = (
+            nearest(path, (str(f.relative_to(_OWN_FILES)) for f in own))
+            or "; the shipped ones are in experiments/ and sweeps/"
+        )
+        raise ConfigError(f"no config file {path}{hint}")
     namespace: dict[str, Any] = {"__name__": "deeplight_config", "__file__": str(file.absolute())}
     try:
         source = file.read_text(encoding="utf-8")

@@ -111,11 +111,12 @@ def test_unknown_flags_and_files_are_refused(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["criteo", "--rows", "5"], "rows"),
-        (["criteo", "--vocab", "day1", "--min-count", "3"], "min-count"),
-        (["criteo", "--vocab", "day1", "--test-fraction", "0"], "test-fraction"),
-        (["synthetic", "--min-count", "3"], "min-count"),
-        (["synthetic", "--threads", "1"], "threads"),
+        (["criteo", "--rows", "5"], "--rows"),
+        (["criteo", "--vocab", "day1", "--min-count", "3"], "--min-count"),
+        (["criteo", "--vocab", "day1", "--test-fraction", "0"], "--test-fraction"),
+        (["synthetic", "--min-count", "3"], "--min-count"),
+        (["synthetic", "--threads", "1"], "--threads"),
+        (["synthetic", "rows.txt"], "the raw files"),
     ],
 )
 def test_options_of_prepare_that_would_mean_nothing_are_refused(

@@ -137,7 +137,9 @@ def test_merge(runs: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixt
 def test_mistakes_are_one_line(runs: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     for command, message in (
         (["show", f"{runs[0]}@3"], "holds no checkpoint of step 3"),
-        (["diff", runs[0], f"{runs[0]}-none"], "holds no run"),
+        (["diff", runs[0], f"{runs[0]}-none"], "holds no run: cannot read config.json (No such file"),
+        (["churn", runs[0], "--settled", "200"], "--settled 200 is no percentage"),
+        (["churn", runs[0], "--settled", "nan"], "--settled nan is no percentage"),
     ):
         assert main(["masks", *command]) == 2
         error = capsys.readouterr().err.strip()

@@ -95,7 +95,7 @@ def test_a_config_file_cannot_bring_wrong_types(tmp_path):
         "    return c\n"
     )
     assert load_config(file).model.hidden == (8,)
-    with pytest.raises(ConfigError, match="no config file"):
+    with pytest.raises(ConfigError, match="the shipped ones are in"):
         load_config(tmp_path / "y.py")
     file.write_text("x = 1\n")
     with pytest.raises(ConfigError, match="defines no get_config"):
@@ -131,8 +131,10 @@ def test_experiments_and_sweeps_are_found_from_any_folder(tmp_path, monkeypatch)
     with monkeypatch.context() as there:
         there.chdir(EXPERIMENTS.parent / "sweeps")
         assert len(load_sweep("table5.py").grid) == 4
-    with pytest.raises(ConfigError, match=r"no config file experiments/criteo\.py"):
-        load_config("experiments/criteo.py")
+    with pytest.raises(ConfigError, match=r"no config file experiments/criteo_deepfwm\.py; did you mean"):
+        load_config("experiments/criteo_deepfwm.py")
+    with pytest.raises(ConfigError, match=r"'sweeps/table5\.py'"):
+        load_sweep("sweeps/tabel5.py")
     (tmp_path / "experiments").mkdir()  # a folder's own file comes first
     (tmp_path / "experiments/criteo_deepfwfm.py").write_text(
         "from deeplight_jax import default_config as get_config"

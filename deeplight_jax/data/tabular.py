@@ -83,7 +83,9 @@ def libsvm_recipe(raw: str | Path) -> Recipe:
 def _read(path: Path) -> dict[str, Any]:
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(f"column config {path} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
         raise DataError(f"column config {path} cannot be read ({error})") from error
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path} is not TOML: {error}") from error

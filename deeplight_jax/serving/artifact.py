@@ -74,6 +74,19 @@ def reread(model: Compact | Whole) -> Compact | Whole:
     return form.from_arrays(form.settings(model), form.to_arrays(model))
 
 
+def check_place(path: str | Path) -> None:
+    """Before minutes are spent on a certificate: whether a file could be written there.
+
+    Raises:
+      ArtifactError: the path is a directory, or its parent is none.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a directory; name a file, such as {path / 'model.safetensors'}")
+    if not path.parent.is_dir():
+        raise ArtifactError(f"cannot write {path} (no directory {path.parent}); name another --out")
+
+
 def save(path: str | Path, artifact: Artifact) -> None:
     """Write a file whole or not at all: under a temporary name, synchronised, renamed.
 

@@ -52,6 +52,7 @@ def export(
       RunError: the run is missing or damaged, or the data was encoded with another vocabulary.
       DataError: the data is missing or damaged.
     """
+    artifact.check_place(out)
     found, rows = _run_and_rows(workdir, data)
     served = artifact.reread(_served(found, table))
     about = _about(found, run.load_data_of(run.directory_of(workdir)), rows)

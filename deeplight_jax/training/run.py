@@ -22,7 +22,7 @@ from typing import Any
 from deeplight_jax import __version__
 from deeplight_jax.config import PLACES, Config, config_hash, flatten, from_json, to_json
 from deeplight_jax.data.identity import difference, identity
-from deeplight_jax.data.prepared import Prepared
+from deeplight_jax.data.prepared import MANIFEST, Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
 from deeplight_jax.training.digests import read_sealed, seal, split_step, write_atomically
@@ -57,10 +57,10 @@ def check_same(workdir: Path, config: Config, data: Prepared) -> bool:
     """Whether the directory holds a run, which must be of this config and data.
 
     Raises:
-      RunError: it holds a run of another config or other data, or cannot be looked into.
+      RunError: it holds a run of another config or other data, or prepared data, or cannot be looked into.
     """
     try:
-        begun = (workdir / "config.json").exists()
+        begun, prepared = ((workdir / name).exists() for name in ("config.json", MANIFEST))
     except OSError as error:
         raise RunError(f"cannot read {workdir} ({error.strerror}); name another --workdir") from error
     if begun:
@@ -75,6 +75,8 @@ def check_same(workdir: Path, config: Config, data: Prepared) -> bool:
                 f"{workdir} was trained on other data than {data.directory}; use another --workdir"
             )
         return True
+    if prepared:
+        raise RunError(f"{workdir} holds prepared data; use another --workdir")
     return False
 
 
@@ -188,14 +190,14 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise RunError(f"{path} is damaged ({error})") from error
     except OSError as error:
-        raise RunError(f"{path.parent} holds no run: cannot read {path.name} ({error})") from error
+        raise RunError(f"{path.parent} holds no run: cannot read {path.name} ({error.strerror})") from error
 
 
 def _read_sealed(path: Path) -> str:
     try:
         return read_sealed(path)
     except OSError as error:
-        raise RunError(f"{path.parent} holds no run: cannot read {path.name} ({error})") from error
+        raise RunError(f"{path.parent} holds no run: cannot read {path.name} ({error.strerror})") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

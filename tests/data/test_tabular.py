@@ -221,7 +221,7 @@ def test_from_the_command_line(tmp_path, capsys):
     assert main([*command, *twice]) == 2
     assert "give one of them" in capsys.readouterr().err
     assert main(["prepare", "synthetic", "--columns", str(config), "--out", str(tmp_path / "world")]) == 2
-    assert "leave columns out" in capsys.readouterr().err
+    assert "leave --columns out" in capsys.readouterr().err
     command[1] = "criteo"
     assert main(command) == 2
     assert "--columns describes csv files" in capsys.readouterr().err

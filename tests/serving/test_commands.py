@@ -116,6 +116,15 @@ def test_a_place_that_cannot_be_written_is_named(exported, data, tmp_path, capsy
     assert named in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("out", "named"), [(".", "is a directory"), ("nowhere/m.safetensors", "no directory")]
+)
+def test_export_looks_at_its_destination_before_it_scores(run, tmp_path, monkeypatch, capsys, out, named):
+    monkeypatch.setattr("deeplight_jax.serving.export.certify", lambda *_: pytest.fail("scored first"))
+    assert main(["export", "--run", str(run), "--out", str(tmp_path / out)]) == 2
+    assert named in capsys.readouterr().err
+
+
 def test_export_wants_one_of_out_and_verify(run, capsys):
     assert main(["export", "--run", str(run)]) == 2
     assert "--out FILE.safetensors or --verify" in capsys.readouterr().err

@@ -244,6 +244,9 @@ def test_another_config_or_other_data_is_refused(whole, config, world, tmp_path)
     with pytest.raises(RunError, match=r"has \d+ rows, the run's C\d+ has \d+; encode the rows"):
         evaluate(workdir, "test", other.directory)
     assert evaluate(workdir, "test", world.directory)["examples"] == 400
+    with pytest.raises(RunError, match="holds prepared data"):
+        train(override(config, {"data.dir": other.directory}), other.directory)
+    assert not (other.directory / "lock").exists()
 
 
 def test_a_schedule_too_short_is_refused_before_anything_is_written(config, tmp_path):
