@@ -138,6 +138,11 @@ def test_a_how_to_page_works(name):
     assert "run" in {found[1] for found in BLOCK.finditer(page.read_text(encoding="utf-8"))}
 
 
+def test_another_criterion_keeps_what_the_page_says():
+    page = run_page(DOCS / "how-to" / "criteria.md")
+    assert np.flatnonzero(page["state"][1].masks["w"][:, 0]).tolist() == [0, 7]
+
+
 @SLOW
 def test_masks_are_compared_and_trained_from_as_the_page_says():
     page = run_page(DOCS / "how-to" / "masks.md")

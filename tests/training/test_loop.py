@@ -251,7 +251,8 @@ def test_another_config_or_other_data_is_refused(whole, config, world, tmp_path)
 
 def test_a_schedule_too_short_is_refused_before_anything_is_written(config, tmp_path):
     with pytest.raises(
-        ConfigError, match=r"short of 99%; train longer, lower sparsity\.warmup_epochs, or set"
+        ConfigError,
+        match=r"short of 99%; train longer or lower sparsity\.warmup_epochs or data\.batch_size, or set",
     ):
         train(override(config, {"sparsity.short_schedule": "error"}), tmp_path / "run")
     with pytest.raises(ConfigError, match="0 pruning steps"):
