@@ -13,6 +13,12 @@ from rich.console import Console
 
 from deeplight_jax.errors import ConfigError, DeeplightError
 
+_BACKEND_OF = {
+    **dict.fromkeys(("layout", "per_device"), "compiled"),
+    **dict.fromkeys(("address", "num_cpus", "num_gpus", "retries"), "ray"),
+}
+"""Options that one backend alone reads."""
+
 
 def add_sweep(commands: Any, out: Console, err: Console) -> None:
     """Add the commands to argparse's sub-parsers; tables go to `out`, progress to `err`."""
@@ -48,27 +54,30 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", default="compiled", choices=("sequential", "compiled", "ray"),
                         help="one run after the other, many in one program, or a Ray task each")  # fmt: skip
     parser.add_argument(
-        "--layout", type=int, default=0, metavar="N", help="compiled: members at once on a device (0: chosen)"
+        "--layout", type=int, metavar="N", help="compiled: members at once on a device (0: chosen)"
     )
     parser.add_argument(
         "--per-device",
         type=int,
-        default=0,
         metavar="N",
         help="compiled: members held on a device (0: memory)",
     )
-    parser.add_argument("--address", default="", help="ray: of a running cluster (default: start one here)")
-    parser.add_argument("--num-cpus", type=float, default=1.0, metavar="X", help="ray: cores a member")
-    parser.add_argument("--num-gpus", type=float, default=0.0, metavar="X", help="ray: accelerators a member")
-    parser.add_argument("--retries", type=int, default=3, metavar="N", help="ray: after a lost worker")
+    parser.add_argument("--address", help="ray: of a running cluster (default: start one here)")
+    parser.add_argument("--num-cpus", type=float, metavar="X", help="ray: cores a member (1)")
+    parser.add_argument("--num-gpus", type=float, metavar="X", help="ray: accelerators a member (0)")
+    parser.add_argument("--retries", type=int, metavar="N", help="ray: after a lost worker (3)")
     parser.add_argument("--no-measure", action="store_true", help="do not measure the serving engine")
 
 
 def _options(arguments: argparse.Namespace) -> Any:
     from deeplight_jax.sweeping.launch import Options
 
-    names = ("backend", "layout", "per_device", "address", "num_cpus", "num_gpus", "retries")
-    return Options(**{name: getattr(arguments, name) for name in names}, measure=not arguments.no_measure)
+    given = {name: value for name in _BACKEND_OF if (value := getattr(arguments, name)) is not None}
+    for name in given:
+        if _BACKEND_OF[name] != arguments.backend:
+            raise ConfigError(f"--{name.replace('_', '-')} says nothing to --backend {arguments.backend}; "
+                              f"leave it out, or name --backend {_BACKEND_OF[name]}")  # fmt: skip
+    return Options(backend=arguments.backend, **given, measure=not arguments.no_measure)
 
 
 def _sweep(out: Console, err: Console, arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -85,9 +94,9 @@ def _sweep(out: Console, err: Console, arguments: argparse.Namespace, overrides:
     from deeplight_jax.sweeping.launch import run_sweep
     from deeplight_jax.sweeping.results import rows
 
-    sweep = load_sweep(arguments.config, overrides)
+    options, sweep = _options(arguments), load_sweep(arguments.config, overrides)
     with progress_bars(err) as advance:
-        status = run_sweep(sweep, arguments.workdir, _options(arguments), progress=advance)
+        status = run_sweep(sweep, arguments.workdir, options, progress=advance)
     if arguments.json:
         found = {"status": status.to_json(), "members": rows(arguments.workdir)}
         sys.stdout.write(json.dumps(found) + "\n")

@@ -142,7 +142,7 @@ def _shortened(plan: Plan, config: Config, k: int, reached: float) -> Plan:
     mode = config.sparsity.short_schedule
     if k < 1 or mode == "error":
         remedy = "train longer or lower sparsity.warmup_epochs or data.batch_size"
-        rescue = "" if k < 1 else ", or set sparsity.short_schedule to rescale (U) or accept"
+        rescue = "" if k < 1 else ", or set sparsity.short_schedule=rescale (U) or =accept"
         raise ConfigError(f"{short}; {remedy}{rescue}")
     if mode == "accept":
         return plan._replace(reach=reached, notice=f"{short}; accepted as asked")

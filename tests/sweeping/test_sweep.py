@@ -149,6 +149,14 @@ def test_the_command_line_shows_a_finished_sweep(done, sweep, tmp_path, capsys):
     assert "in its grid" in capsys.readouterr().err
     assert main(["sweep", "--config", file]) == 2
     assert main(["sweep", "--status", str(done[0]), "--config", file]) == 2
+    alone = ["sweep", "--config", file, "--workdir", str(tmp_path / "s")]
+    for words, backend in (
+        (["--num-gpus", "0"], "ray"),
+        (["--backend", "sequential", "--layout", "2"], "compiled"),
+    ):
+        capsys.readouterr()
+        assert main([*alone, *words]) == 2
+        assert f"or name --backend {backend}" in capsys.readouterr().err
     assert main(["sweep", "--status", str(tmp_path)]) == 2
     assert "holds no sweep" in capsys.readouterr().err
 
