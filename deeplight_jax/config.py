@@ -127,6 +127,8 @@ def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) 
     Raises:
       ConfigError: an unknown key (the nearest known one is named), or a value of the wrong type or range.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides must be given as a list, not as the single word {overrides!r}")
     changed, known = config.copy_and_resolve_references(), flatten(DEFAULTS)
     words: list[str] = []
     for item in overrides.items() if isinstance(overrides, Mapping) else overrides:

@@ -203,3 +203,8 @@ def test_shipped_experiments_load(name):
     validate(load_config(EXPERIMENTS / name))
     with pytest.raises(ConfigError):
         load_config(EXPERIMENTS / (name.split(":")[0] + ":nonsense"))
+
+
+def test_a_single_word_is_no_list_of_overrides():
+    with pytest.raises(ConfigError, match="as a list, not as the single word 'seed=1'"):
+        override(default_config(), "seed=1")
