@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from deeplight_jax.errors import ConfigError, RunError
+from deeplight_jax.errors import ConfigError, DeeplightError, RunError
 
 HEARTBEAT_S = 30  # without a sign of life from a host for so long, the others end
 START_S = 300  # within which all hosts must have come
@@ -130,16 +130,16 @@ def lost_told() -> Iterator[None]:
     """
     try:
         yield
-    except (jax.errors.JaxRuntimeError, ValueError) as error:
-        lost = as_lost(error)
-        if lost is None:
-            raise
-        raise lost from error
+    except (jax.errors.JaxRuntimeError, ValueError, OSError) as error:
+        if lost := as_lost(error):
+            raise lost from error
+        raise
 
 
 def as_lost(error: Exception) -> RunError | None:
     """What a user is told where an error comes of a lost host; None where it comes of something else."""
-    if not are_several() or not any(word in str(error).lower() for word in _LOST):
+    ours = isinstance(error, DeeplightError)  # worded already, with a path that may hold any word
+    if ours or not are_several() or not any(word in str(error).lower() for word in _LOST):
         return None
     return RunError(
         f"another host is lost ({first_line(error)}); start all hosts again with the same command: "

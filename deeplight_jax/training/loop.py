@@ -75,7 +75,7 @@ def train(
     masks = masks_to_start_from(job)
     if not saved_steps(workdir / "checkpoints"):
         check_inherited(job)
-    with hosts.lost_told(), hosts.first_holds(run.owned(workdir)), _writing(workdir):
+    with hosts.first_holds(run.owned(workdir)), _writing(workdir), hosts.lost_told():
         hosts.first_does(run.start, workdir, config, data)
         if job.plan.notice and notice and hosts.is_first():
             _LOG.warning("%s", job.plan.notice)
@@ -101,7 +101,7 @@ def _writing(workdir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         place = error.filename or workdir
-        raise hosts.as_lost(error) or RunError(
+        raise RunError(
             f"cannot write to {place} ({error.strerror}); free disk space or name another --workdir"
         ) from error
 

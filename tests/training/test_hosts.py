@@ -14,7 +14,9 @@ import pytest
 from runs import LONG, final_state
 
 from deeplight_jax.config import override, to_json
+from deeplight_jax.errors import RunError
 from deeplight_jax.training import checkpoint
+from deeplight_jax.training.hosts import lost_told
 from deeplight_jax.training.loop import train
 
 PATIENCE_S = 240  # far beyond what a busy machine needs
@@ -126,6 +128,20 @@ def assert_as_of_one(settings, workdir, calm, world):
         np.testing.assert_allclose(a, b, atol=1e-5, err_msg=jax.tree_util.keystr(path))
     lines = [(workdir / "metrics.jsonl").read_text().count("\n") for workdir in (workdir, calm)]
     assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("kind", [jax.errors.JaxRuntimeError, ValueError, OSError])
+def test_a_lost_host_is_told_and_what_is_worded_already_is_left(kind, monkeypatch):
+    monkeypatch.setattr("jax.process_count", lambda: 2)
+    with (
+        pytest.raises(RunError, match=r"^another host is lost \(Gloo: Connection reset by peer\)"),
+        lost_told(),
+    ):
+        raise kind("Gloo: Connection reset by peer")
+    with pytest.raises(kind, match=r"^no such thing$"), lost_told():
+        raise kind("no such thing")
+    with pytest.raises(RunError, match=r"^cannot save aborted/runs"), lost_told():
+        raise RunError("cannot save aborted/runs")
 
 
 @pytest.mark.parametrize(
