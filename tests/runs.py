@@ -10,9 +10,8 @@ from deeplight_jax.training import checkpoint
 from deeplight_jax.training.job import make_job, true_state
 from deeplight_jax.training.loop import train
 
-LONG = pytest.mark.skipif(
-    os.environ.get("DEEPLIGHT_FAULTS") != "long", reason="in the long form (make faults)"
-)
+IS_LONG = os.environ.get("DEEPLIGHT_FAULTS") == "long"
+LONG = pytest.mark.skipif(not IS_LONG, reason="in the long form (make faults)")
 
 
 class Interrupted(Exception):

@@ -95,9 +95,8 @@ class Counter:
             values += _as_bytes(found.keys).tolist()
             counts.append(found.counts)
         number = np.concatenate(counts)
-        by_value = np.array(
-            sorted(range(len(values)), key=values.__getitem__), np.int64
-        )  # runs, in order each
+        # each tally's values are in order already: runs that are merged
+        by_value = np.array(sorted(range(len(values)), key=values.__getitem__), np.int64)
         order = by_value[np.argsort(-number[by_value], kind="stable")]
         return [values[i] for i in order.tolist()], number[order].tolist()
 

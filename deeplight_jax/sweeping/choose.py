@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deeplight_jax.errors import ConfigError, RunError
 from deeplight_jax.sweeping import ledger
 from deeplight_jax.sweeping.results import Row, rows, write_results
 
+if TYPE_CHECKING:  # choosing by recorded figures needs no JAX
+    from deeplight_jax.evaluation.evaluate import Progress
+
 METRICS = ("log_loss", "roc_auc")
-Progress = Callable[[str, int, int], None]
 
 
 class Budget(NamedTuple):

@@ -8,19 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from runs import IS_LONG
 from tiny import RATES, SETTINGS, planted
 
 from deeplight_jax.config import default_config, override
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # inherited by what a shell starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
-LONG = os.environ.get("DEEPLIGHT_FAULTS") == "long"
 
 
 @pytest.fixture(scope="session")
 def long():
     """Whether this is the long form."""
-    return LONG
+    return IS_LONG
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def figure(request):
 
     def write(what, **counted):
         if file := os.environ.get("DEEPLIGHT_FIGURES"):
-            line = {"test": request.node.name, "what": what, "long": LONG, **counted}
+            line = {"test": request.node.name, "what": what, "long": IS_LONG, **counted}
             with Path(file).open("a", encoding="utf-8") as out:
                 out.write(json.dumps(line) + "\n")
 
