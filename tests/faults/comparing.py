@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from runs import final_state
+from whole_runs import final_state
 
 from deeplight_jax.training import checkpoint
 

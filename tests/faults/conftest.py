@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs import IS_LONG
 from tiny import RATES, SETTINGS, planted
+from whole_runs import IS_LONG
 
 from deeplight_jax.config import default_config, override
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from runs import final_state
+from whole_runs import final_state
 
 from deeplight_jax.config import to_json
 from deeplight_jax.data.prepared import open_prepared

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 from comparing import assert_same_run
-from runs import LONG
+from whole_runs import LONG
 
 from deeplight_jax.training import checkpoint
 from deeplight_jax.training.loop import train

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import final_state
+from whole_runs import final_state
 
 from deeplight_jax.config import config_hash, from_json, override, to_json
 from deeplight_jax.data.loader import permuted, train_batches

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
-from runs import LONG
+from whole_runs import LONG
 
 from deeplight_jax.config import from_json, override
 from deeplight_jax.data.loader import train_batches

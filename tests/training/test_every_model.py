@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from runs import LONG
+from whole_runs import LONG
 
 from deeplight_jax.config import COMPONENT_LETTERS, default_config, override
 from deeplight_jax.data.schema import Batch, Field, Schema

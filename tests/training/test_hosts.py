@@ -11,7 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
-from runs import LONG, final_state
+from whole_runs import LONG, final_state
 
 from deeplight_jax.config import override, to_json
 from deeplight_jax.errors import RunError

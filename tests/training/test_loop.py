@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import optax
 import pytest
-from runs import assert_equal_trees, final_state, run_until
+from whole_runs import assert_equal_trees, final_state, run_until
 
 from deeplight_jax.config import config_hash, override
 from deeplight_jax.errors import ConfigError, DataError, RunError

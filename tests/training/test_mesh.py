@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from runs import LONG, final_state, run_until
+from whole_runs import LONG, final_state, run_until
 
 from deeplight_jax import mesh as meshes
 from deeplight_jax.config import config_hash, default_config, from_json, override, to_json

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from runs import LONG, assert_equal_trees, final_state, run_until
+from whole_runs import LONG, assert_equal_trees, final_state, run_until
 
 from deeplight_jax.config import config_hash, default_config, from_json, override, to_json
 from deeplight_jax.data.schema import Batch, Field, Schema
