@@ -1,7 +1,8 @@
 """Other programs that train the same DeepFwFM, for `train_step.py`: each makes a step of a schema.
 
-A step takes a batch of NumPy arrays, trains on it and returns when the weights are updated. Dropout is 0.5
-throughout, losses are mean log losses, L2 is coupled Adam's weight decay unless said otherwise.
+A step takes a batch of NumPy arrays and trains on it; `wait` returns when the weights are updated. PyTorch
+runs on a GPU if it finds one. Dropout is 0.5 throughout, losses are mean log losses, L2 is coupled Adam's
+weight decay unless said otherwise.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Batch, Schema, field_pairs
 
-Step = Callable[[Batch], None]
+
+class Program(NamedTuple):
+    """A training step, and what waits for all steps so far."""
+
+    step: Callable[[Batch], None]
+    wait: Callable[[], Any]
 
 
-def authors(config: Config, schema: Schema) -> Step:
+def authors(config: Config, schema: Schema) -> Program:
     """The authors' PyTorch program: a table a field, n x n outer products, R symmetrised, all decayed."""
     import torch  # pyright: ignore[reportMissingImports]
     from torch import nn  # pyright: ignore[reportMissingImports]
@@ -50,13 +56,13 @@ def authors(config: Config, schema: Schema) -> Step:
             deep = self.deep(torch.cat(rows, 1)).squeeze(1)
             return self.field_weight(linear).squeeze(1) + second + deep + self.bias
 
-    model = DeepFwFM()
+    model = DeepFwFM().to(_device())
     optim = config.optim
     adam = torch.optim.Adam(model.parameters(), lr=optim.learning_rate, weight_decay=optim.l2)
     return _torch_step(model, [adam])
 
 
-def torch_dense(config: Config, schema: Schema) -> Step:
+def torch_dense(config: Config, schema: Schema) -> Program:
     """PyTorch written well: one table, pairs by one product with R, one fused Adam."""
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -66,7 +72,7 @@ def torch_dense(config: Config, schema: Schema) -> Step:
     return _torch_step(model, [adam])
 
 
-def torch_sparse(config: Config, schema: Schema) -> Step:
+def torch_sparse(config: Config, schema: Schema) -> Program:
     """The same with SparseAdam on the table, which knows no L2."""
     import torch  # pyright: ignore[reportMissingImports]
 
@@ -82,7 +88,7 @@ def torch_sparse(config: Config, schema: Schema) -> Step:
     )
 
 
-def deepctr(config: Config, schema: Schema) -> Step:
+def deepctr(config: Config, schema: Schema) -> Program:
     """DeepCTR-Torch's DeepFM (it has no FwFM), stepped as its `fit` does; without embeddings of numbers."""
     import torch  # pyright: ignore[reportMissingImports]
     from deepctr_torch.inputs import DenseFeat, SparseFeat  # pyright: ignore[reportMissingImports]
@@ -91,22 +97,24 @@ def deepctr(config: Config, schema: Schema) -> Step:
     k = config.model.embedding_dim
     columns = [SparseFeat(f.name, f.size, embedding_dim=k) for f in schema.categorical]
     columns += [DenseFeat(f.name, 1) for f in schema.numeric]
-    model = DeepFM(columns, columns, dnn_hidden_units=tuple(config.model.hidden), dnn_dropout=0.5)
+    hidden, device = tuple(config.model.hidden), _device()
+    model = DeepFM(columns, columns, dnn_hidden_units=hidden, dnn_dropout=0.5, device=device)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.optim.learning_rate)
     model.train()
 
     def step(batch: Batch) -> None:
-        x = torch.from_numpy(np.concatenate([batch.ids, batch.values], axis=1, dtype=np.float32))
+        x = torch.from_numpy(np.concatenate([batch.ids, batch.values], axis=1, dtype=np.float32)).to(device)
+        label = torch.from_numpy(batch.label).to(device)
         found = model(x).squeeze(-1)
         optimizer.zero_grad()
-        loss = torch.nn.functional.binary_cross_entropy(found, torch.from_numpy(batch.label), reduction="sum")
+        loss = torch.nn.functional.binary_cross_entropy(found, label, reduction="sum")
         (loss + model.get_regularization_loss() + model.aux_loss).backward()
         optimizer.step()
 
-    return step
+    return Program(step, _wait)
 
 
-RIVALS: dict[str, Callable[[Config, Schema], Step]] = {
+RIVALS: dict[str, Callable[[Config, Schema], Program]] = {
     "the authors' program": authors,
     "PyTorch, one table, fused Adam": torch_dense,
     "PyTorch, one table, SparseAdam, no L2 on it": torch_sparse,
@@ -114,8 +122,8 @@ RIVALS: dict[str, Callable[[Config, Schema], Step]] = {
 }
 
 
-def make_rival(name: str, config: Config, schema: Schema, threads: int) -> Step:
-    """The rival's step on so many threads.
+def make_rival(name: str, config: Config, schema: Schema, threads: int) -> Program:
+    """The rival on so many threads, its products of matrices as exact as JAX makes them by default.
 
     Raises:
       ImportError: its library is not installed.
@@ -123,9 +131,23 @@ def make_rival(name: str, config: Config, schema: Schema, threads: int) -> Step:
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high")  # TF32 on a GPU that has it; a CPU knows no such thing
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return RIVALS[name](config, schema)
+
+
+def _device() -> str:
+    import torch  # pyright: ignore[reportMissingImports]
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _wait() -> None:
+    import torch  # pyright: ignore[reportMissingImports]
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def _net(inputs: int, config: Config) -> Any:
@@ -154,31 +176,33 @@ def _fused_model(config: Config, schema: Schema, sparse: bool) -> Any:
             self.deep = _net(n * k, config)
             self.register_buffer("offsets", torch.from_numpy(schema.offsets))
             self.register_buffer("own", torch.arange(numeric, dtype=torch.int32))
+            self.register_buffer("pairs", torch.stack([first, second]))
 
         def forward(self, ids: Any, values: Any) -> Any:
             rows = torch.cat([self.own.expand(len(ids), -1), ids + self.offsets], 1)
             scale = torch.cat([values, torch.ones_like(ids, dtype=values.dtype)], 1)
             e = self.table(rows) * scale[..., None]  # [batch, field, dim]
-            upper = torch.zeros(n, n).index_put((first, second), self.r)
-            pairs = (torch.einsum("bik,ij->bjk", e, upper) * e).sum((1, 2))
+            upper = self.r.new_zeros(n, n).index_put(tuple(self.pairs), self.r)
+            second_order = (torch.einsum("bik,ij->bjk", e, upper) * e).sum((1, 2))
             linear = (e * (self.v * self.field_weight[:, None])).sum((1, 2))
-            return linear + pairs + self.deep(e.reshape(len(ids), -1)).squeeze(1) + self.bias
+            return linear + second_order + self.deep(e.reshape(len(ids), -1)).squeeze(1) + self.bias
 
-    return DeepFwFM()
+    return DeepFwFM().to(_device())
 
 
-def _torch_step(model: Any, optimizers: list[Any]) -> Step:
+def _torch_step(model: Any, optimizers: list[Any]) -> Program:
     import torch  # pyright: ignore[reportMissingImports]
 
-    loss_of = torch.nn.functional.binary_cross_entropy_with_logits
+    loss_of, device = torch.nn.functional.binary_cross_entropy_with_logits, _device()
     model.train()
 
     def step(batch: Batch) -> None:
-        logits = model(torch.from_numpy(batch.ids), torch.from_numpy(batch.values))
+        ids, values, label, _ = (torch.from_numpy(x).to(device) for x in batch)
+        logits = model(ids, values)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        loss_of(logits, torch.from_numpy(batch.label)).backward()
+        loss_of(logits, label).backward()
         for optimizer in optimizers:
             optimizer.step()
 
-    return step
+    return Program(step, _wait)

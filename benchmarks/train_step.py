@@ -2,11 +2,13 @@
 
     taskset -c 0,1 .venv/bin/python benchmarks/train_step.py             # the paper's Criteo shape
     taskset -c 0,1 .venv/bin/python benchmarks/train_step.py --growth    # ours over the sizes, and predicted
+    XLA_PYTHON_CLIENT_PREALLOCATE=false .venv/bin/python benchmarks/train_step.py --block 100     # on a GPU
 
 A block of steps of each program after the other, so that a drifting machine drifts for all; medians of the
-blocks. A block is as long as the interval between pruning events, so "pruned" has one event in each. The
-rivals need torch and deepctr-torch, which are no dependencies of this project; what is missing is named.
-FuxiCTR is not here: its package on PyPI holds base classes and layers, no model.
+blocks. Within a block steps are dispatched as in training, and not waited for one by one. A block is as long
+as the interval between pruning events, or a multiple of it, so "pruned" has its events in each. The rivals
+need torch and deepctr-torch, which are no dependencies of this project; what is missing is named. FuxiCTR is
+not here: its package on PyPI holds base classes and layers, no model.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from typing import Any
 import jax
 import numpy as np
 from cost_model import Machine, Shape, cost, measure_machine
-from growth_figure import Measured, draw
-from train_rivals import RIVALS, Step, make_rival
+from growth_figure import AXES, Measured, draw
+from train_rivals import RIVALS, Program, make_rival
 
 from deeplight_jax.config import Config, default_config, override
 from deeplight_jax.data.schema import Batch, Field, Schema
@@ -72,7 +74,7 @@ def batches_of(schema: Schema, rows: int, count: int = 8) -> list[Batch]:
     return found
 
 
-def our_step(config: Config, schema: Schema, batch: int) -> Step:
+def our_program(config: Config, schema: Schema, batch: int) -> Program:
     """The package's own step, with its own state."""
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
@@ -82,29 +84,32 @@ def our_step(config: Config, schema: Schema, batch: int) -> Step:
 
     def step(batch: Batch) -> None:
         nonlocal state
-        state, _ = jax.block_until_ready(train_step(state, batch))
+        state, _ = train_step(state, batch)
 
-    return step
+    return Program(step, lambda: jax.block_until_ready(state))
 
 
-def seconds(step: Step, batches: Sequence[Batch], steps: int) -> float:
+def seconds(program: Program, batches: Sequence[Batch], steps: int) -> float:
     """Seconds a step over a block of steps."""
     start = time.perf_counter()
     for i in range(steps):
-        step(batches[i % len(batches)])
+        program.step(batches[i % len(batches)])
+    program.wait()
     return (time.perf_counter() - start) / steps
 
 
-def measure(steps: dict[str, Step], batches: Sequence[Batch], block: int, rounds: int) -> dict[str, float]:
+def measure(
+    programs: dict[str, Program], batches: Sequence[Batch], block: int, rounds: int
+) -> dict[str, float]:
     """Median seconds a step of each, blocks in turn, after one block that is not counted."""
-    found: dict[str, list[float]] = {name: [] for name in steps}
+    found: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds + 1):
-        for name, step in steps.items():
-            found[name].append(seconds(step, batches, block))
+        for name, program in programs.items():
+            found[name].append(seconds(program, batches, block))
     return {name: median(times[1:]) for name, times in found.items()}
 
 
-def rivals(names: Sequence[str], config: Config, schema: Schema) -> dict[str, Step]:
+def rivals(names: Sequence[str], config: Config, schema: Schema) -> dict[str, Program]:
     """Those whose library is installed; the others are named."""
     found = {}
     for name in names:
@@ -119,14 +124,15 @@ def compare(options: argparse.Namespace) -> None:
     schema = schema_of(options.table_rows, 13, 26)
     config, batches = config_of(options, {}), batches_of(schema, options.batch)
     names = [n for n in (*OURS, *RIVALS) if _chosen(n, options)]
-    steps = {n: our_step(config_of(options, OURS[n]), schema, options.batch) for n in names if n in OURS}
-    steps |= rivals([n for n in names if n in RIVALS], config, schema)
-    found = measure(steps, batches, config.sparsity.interval_steps, options.rounds)
+    ours = [n for n in names if n in OURS]
+    programs = {n: our_program(config_of(options, OURS[n]), schema, options.batch) for n in ours}
+    programs |= rivals([n for n in names if n in RIVALS], config, schema)
+    found = measure(programs, batches, options.block, options.rounds)
     first = next(iter(found.values()))
-    print(f"\n{schema.num_rows:,} table rows, batch {options.batch}, {_threads()} threads\n")
+    print(f"\n{schema.num_rows:,} table rows, batch {options.batch}, {_machine()}\n")
     print("| program | ms a step | rows/s | times the first's speed |\n|---|---|---|---|")
     for name, step in found.items():
-        print(f"| {name} | {1e3 * step:.1f} | {options.batch / step:,.0f} | {first / step:.2f} |")
+        print(f"| {name} | {1e3 * step:.4g} | {options.batch / step:,.0f} | {first / step:.2f} |")
 
 
 def growth(options: argparse.Namespace) -> None:
@@ -134,30 +140,31 @@ def growth(options: argparse.Namespace) -> None:
     first = Shape(options.table_rows, options.batch, 10, 13, 26)
     machine = measure_machine(first)
     print(f"{machine.bytes_s / 1e9:.1f} GB/s, {machine.operations_s / 1e9:.0f} GFLOP/s, "
-          f"{1e9 * machine.row_s:.0f} ns a row added; {_threads()} threads\n")  # fmt: skip
+          f"{1e9 * machine.row_s:.3g} ns a row added; {_machine()}\n")  # fmt: skip
     names = [n for n in OURS if "threefry" not in n and _chosen(n, options)]
     heads = [f"{n}, ms | predicted" for n in names]
     print(f"| table rows | batch | k | fields | {' | '.join(heads)} |")
     print("|---" * (4 + 2 * len(names)) + "|")
     found: list[Measured] = []
-    for axis, shape in _shapes(first, options.largest):
+    for axis, shape in _shapes(first, options.largest, options.axes):
         found.append(_grown(axis, shape, names, machine, options))
         seconds, predicted = found[-1].seconds, found[-1].predicted
         cells = " | ".join(
-            f"{1e3 * seconds[n]:.1f} | {1e3 * predicted[n]:.0f}" if n in seconds else "- | -" for n in names
+            f"{1e3 * seconds[n]:.3g} | {1e3 * predicted[n]:.2g}" if n in seconds else "- | -" for n in names
         )
         print(f"| {shape.rows:,} | {shape.batch:,} | {shape.dim} | {shape.fields} | {cells} |", flush=True)
     if options.figure:
         draw(found, options.figure)
 
 
-def _shapes(first: Shape, largest: float) -> list[tuple[str, Shape]]:
+def _shapes(first: Shape, largest: float, axes: Sequence[str]) -> list[tuple[str, Shape]]:
     """The paper's shape, then others with the name of the size in which they differ."""
     shapes = [("", first)]
     shapes += [("rows", first._replace(rows=n)) for n in (10**5, 10**6, 10**7, 10**8) if n <= largest]
     shapes += [("batch", first._replace(batch=n)) for n in (512, 8192)]
     shapes += [("dim", first._replace(dim=n)) for n in (5, 20)]
-    return [*shapes, ("fields", first._replace(categorical=13))]
+    shapes += [("fields", first._replace(categorical=13))]
+    return [(axis, shape) for axis, shape in shapes if not axis or axis in axes]
 
 
 def _grown(
@@ -167,8 +174,8 @@ def _grown(
     changes = {"model.embedding_dim": shape.dim, "data.batch_size": shape.batch}
     here = [n for n in names if _row_sparse(n) or shape.rows <= _LARGEST_DENSE]
     configs = {name: config_of(options, {**OURS[name], **changes}) for name in here}
-    steps = {name: our_step(config, schema, shape.batch) for name, config in configs.items()}
-    seconds = measure(steps, batches_of(schema, shape.batch), 10, options.rounds)
+    programs = {name: our_program(config, schema, shape.batch) for name, config in configs.items()}
+    seconds = measure(programs, batches_of(schema, shape.batch), options.block, options.rounds)
     predicted = {
         n: cost(shape, machine, row_sparse=_row_sparse(n), pruned="sparsity.embedding" in OURS[n]).total_s
         for n in here
@@ -188,6 +195,11 @@ def _threads() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _machine() -> str:
+    kind = jax.devices()[0].device_kind
+    return f"{_threads()} threads" if jax.default_backend() == "cpu" else kind
+
+
 def config_of(options: argparse.Namespace, changes: dict[str, Any]) -> Config:
     return override(default_config(), {"data.batch_size": options.batch, **changes})
 
@@ -199,9 +211,13 @@ def main() -> None:
     parser.add_argument("--table-rows", type=int, default=ROWS)
     parser.add_argument("--batch", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--block", type=int, default=10, help="steps in a block")
     parser.add_argument("--only", nargs="+", help="programs whose names hold one of these words")
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--largest", type=float, default=1e7, help="growth: table rows of the largest table")
+    parser.add_argument(
+        "--axes", nargs="+", choices=AXES, default=tuple(AXES), help="growth: sizes that vary"
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE.png", help="growth: draw it")
     options = parser.parse_args()
     (growth if options.growth else compare)(options)
