@@ -3,16 +3,15 @@
     taskset -c 0,1 .venv/bin/python benchmarks/ahead.py [--table-rows N] [--steps N] [--rounds N]
 
 DeepFwFM of the paper's Criteo shape on shuffled batches of a memory-mapped file, in turn: as the training
-loop does it (a jitted step is dispatched and not waited for, while the loader draws the next batch); a thread
-that draws batches and puts them on the device ahead of it; and ten steps in one program (`lax.scan`).
+loop does it on a CPU (a jitted step is dispatched and not waited for, while the loader draws the next batch);
+with batches drawn by a thread, as elsewhere; with these put on the device by the thread, too; and ten steps
+in one program (`lax.scan`).
 """
 
 from __future__ import annotations
 
 import argparse
-import queue
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -25,6 +24,7 @@ import numpy as np
 from train_step import ROWS, schema_of
 
 from deeplight_jax.config import default_config
+from deeplight_jax.data.ahead import drawn_ahead
 from deeplight_jax.data.loader import train_batches
 from deeplight_jax.data.prepared import Split, create_split
 from deeplight_jax.data.schema import Batch, Schema
@@ -35,7 +35,6 @@ from deeplight_jax.training.state import TrainState, init_state
 from deeplight_jax.training.step import make_train_step, train_step_of
 
 _SCANNED = 10
-_QUEUED = 4
 Loop = Callable[[TrainState, Iterator[Batch], int], TrainState]
 
 
@@ -47,18 +46,6 @@ def made_split(folder: Path, schema: Schema, rows: int) -> Split:
     split.values[:] = rng.standard_normal((rows, len(schema.numeric)))
     split.label[:] = rng.integers(0, 2, rows)
     return split
-
-
-def ahead(batches: Iterator[Batch], steps: int) -> Iterator[Batch]:
-    """The next so many batches, drawn and put on the device by a thread."""
-    waiting: queue.Queue[Batch] = queue.Queue(_QUEUED)
-    thread = threading.Thread(
-        target=lambda: [waiting.put(jax.device_put(b)) for b in islice(batches, steps)], daemon=True
-    )
-    thread.start()
-    for _ in range(steps):
-        yield waiting.get()
-    thread.join()
 
 
 def loops(model: Any, optimizer: Any, config: Any) -> dict[str, Loop]:
@@ -73,7 +60,11 @@ def loops(model: Any, optimizer: Any, config: Any) -> dict[str, Loop]:
         return state
 
     def fetched(state: TrainState, batches: Iterator[Batch], steps: int) -> TrainState:
-        return plain(state, ahead(batches, steps), steps)
+        with drawn_ahead(batches, ahead=True) as drawn:
+            return plain(state, drawn, steps)
+
+    def put(state: TrainState, batches: Iterator[Batch], steps: int) -> TrainState:
+        return fetched(state, map(jax.device_put, batches), steps)
 
     def several(state: TrainState, batches: Iterator[Batch], steps: int) -> TrainState:
         for _ in range(steps // _SCANNED):
@@ -81,7 +72,12 @@ def loops(model: Any, optimizer: Any, config: Any) -> dict[str, Loop]:
             state, _ = scanned(state, jax.tree.map(lambda *x: np.stack(x), *taken))
         return state
 
-    return {"a step a dispatch": plain, "batches ahead": fetched, f"{_SCANNED} steps a dispatch": several}
+    return {
+        "a step a dispatch": plain,
+        "batches drawn ahead": fetched,
+        "drawn and put on the device ahead": put,
+        f"{_SCANNED} steps a dispatch": several,
+    }
 
 
 def main() -> None:
@@ -110,7 +106,7 @@ def main() -> None:
     first = median(next(iter(found.values()))[1:])
     print("| program | ms a step | times the first's speed |\n|---|---|---|")
     for name, times in found.items():
-        print(f"| {name} | {1e3 * median(times[1:]):.1f} | {first / median(times[1:]):.2f} |")
+        print(f"| {name} | {1e3 * median(times[1:]):.3g} | {first / median(times[1:]):.2f} |")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,11 +30,12 @@ from train_rivals import RIVALS, Program, make_rival
 
 from deeplight_jax.config import Config, default_config, override
 from deeplight_jax.data.schema import Batch, Field, Schema
+from deeplight_jax.mesh import place as make_placement
 from deeplight_jax.models import abstract_params, build_model, row_tables
+from deeplight_jax.training.job import numbered_step
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
 from deeplight_jax.training.state import init_state
-from deeplight_jax.training.step import make_train_step
 
 ROWS = 1_326_055  # of the paper's Criteo table
 PRUNED = {
@@ -80,11 +82,13 @@ def our_program(config: Config, schema: Schema, batch: int) -> Program:
     _, labels = abstract_params(model, schema)
     plan = make_plan(config, 20_000 * batch)
     optimizer = build_optimizer(config, labels, plan, row_tables(model, schema))
-    train_step, state = make_train_step(model, optimizer, config), init_state(model, schema, optimizer, 0)
+    place = make_placement(1, 1, schema.num_rows, batch)
+    train_step = numbered_step(place, model, schema, optimizer, config, plan)
+    state, number = init_state(model, schema, optimizer, 0), count(1)
 
     def step(batch: Batch) -> None:
         nonlocal state
-        state, _ = train_step(state, batch)
+        state, _ = train_step(state, batch, next(number))
 
     return Program(step, lambda: jax.block_until_ready(state))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,6 +71,19 @@ def one_shot(
 
 
 SCHEDULES: dict[str, Schedule] = {"damped": damped, "polynomial": polynomial, "one_shot": one_shot}
+
+
+def is_event(k: Any, warmup_steps: int, interval_steps: int, epoch_steps: int = 0) -> Any:
+    """Whether the k-th step behind the warm-up prunes: bool[] of a traced i32[], or bool of a host's int.
+
+    Args:
+      k: below 1 before the warm-up's end.
+      warmup_steps, interval_steps, epoch_steps: as of `last_event`.
+    """
+    due = k % interval_steps == 0
+    if epoch_steps:
+        due |= (k + warmup_steps) % epoch_steps == 0
+    return (k > 0) & due
 
 
 def last_event(total_steps: int, warmup_steps: int, interval_steps: int, epoch_steps: int = 0) -> int:

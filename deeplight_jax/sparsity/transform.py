@@ -21,7 +21,7 @@ from deeplight_jax.sparsity.components import Component, Labels
 from deeplight_jax.sparsity.criteria import MAGNITUDE, Criterion, blank_memory
 from deeplight_jax.sparsity.growth import Growth, check_growable, grow_masks, swapped_share
 from deeplight_jax.sparsity.masks import Masks, apply_masks, full_masks, map_masked, select_masks
-from deeplight_jax.sparsity.schedule import Schedule, damped
+from deeplight_jax.sparsity.schedule import Schedule, damped, is_event
 
 
 class ProjectionState(NamedTuple):
@@ -98,6 +98,7 @@ def project_onto_masks(
       `gradients` are the loss's, for a criterion or growth that reads them; growth refuses scope N:M. With
       `apply` the parameters after the update come in place of updates: fewer passes over large tables. With
       `applied` they are given so, too, held at zero where they must be: no pass at all without an event.
+      `event`, a Python bool, is a caller's word on whether this step is one (`is_event`): no branch is made.
     """
     if rule.growth is not None:
         check_growable(components)
@@ -108,7 +109,6 @@ def project_onto_masks(
         updates: Any, state: Any, params: Any = None, *, step: Any, gradients: Any = None, **extra: Any
     ) -> tuple[Any, ProjectionState]:
         k = jnp.asarray(step, jnp.int32) - warmup_steps
-        event = _is_event(k, warmup_steps, interval_steps, epoch_steps)
         state = _observe(state, params, gradients, rule)
         apply, applied = extra.get("apply", False), extra.get("applied", False)
         moved, hold = _target(updates, params, apply=apply, applied=applied)
@@ -121,7 +121,11 @@ def project_onto_masks(
             return hold(moved, masks), masks, count_event(churn, before, masks, labels)
 
         carry = (hold(moved, state.masks) if held and not applied else moved, state.masks, state.churn)
-        moved, masks, churn = change_if(event, project, *carry)
+        if (event := extra.get("event")) is None:
+            event = is_event(k, warmup_steps, interval_steps, epoch_steps)
+            moved, masks, churn = change_if(event, project, *carry)
+        else:
+            moved, masks, churn = project(*carry) if event else carry
         return moved, state._replace(masks=masks, churn=churn)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
@@ -203,11 +207,3 @@ def _select(
 def _hold(updates: Any, masks: Masks, params: Any) -> Any:
     """Updates after which pruned weights are zero."""
     return map_masked(lambda keep, u, p: jnp.where(keep, u, -p), masks, updates, params)
-
-
-def _is_event(k: jax.Array, warmup_steps: int, interval_steps: int, epoch_steps: int) -> jax.Array:
-    """bool[]: whether the k-th step behind the warm-up prunes (`schedule.last_event` counts the same)."""
-    due = k % interval_steps == 0
-    if epoch_steps:
-        due |= (k + warmup_steps) % epoch_steps == 0
-    return (k > 0) & due

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import jax
 import numpy as np
 from tensorboardX import SummaryWriter
 
+from deeplight_jax.data.ahead import drawn_ahead
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.evaluation.evaluate import metrics_of, predict_each
 from deeplight_jax.models import row_tables
@@ -29,7 +31,6 @@ from deeplight_jax.sweeping.launch import Progress, fail
 from deeplight_jax.sweeping.members import Member, program_key
 from deeplight_jax.sweeping.stacking import (
     Place,
-    Program,
     fastest_layout,
     known_layout,
     make_program,
@@ -53,9 +54,16 @@ from deeplight_jax.training.job import (
 )
 from deeplight_jax.training.loop import REPORT_STEPS
 from deeplight_jax.training.optimizer import build_optimizer
+from deeplight_jax.training.plan import prunes_at
 from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
 from deeplight_jax.training.state import TrainState, abstract_state
-from deeplight_jax.training.step import TrainStep, train_step_of
+from deeplight_jax.training.step import (
+    NumberedStep,
+    TrainStep,
+    branches_are_dear,
+    step_by_number,
+    train_step_of,
+)
 from deeplight_jax.training.stopping import Stop, StopAsked, held_back
 
 _LOG = logging.getLogger(__name__)
@@ -139,10 +147,10 @@ def _run_group(
     first = lanes[0].job
     plan, tables = first.plan._replace(components=components), row_tables(first.model, first.data.schema)
     optimizer = build_optimizer(first.config, first.labels, plan, tables)
-    step = train_step_of(first.model, optimizer, first.config)
+    step_of = partial(train_step_of, first.model, optimizer, first.config)
     member_bytes = nbytes(abstract_state(first.model, first.data.schema, optimizer))
     place = plan_place(len(lanes), member_bytes, per_device)
-    program: Program | None = None
+    program: NumberedStep | None = None
     for start in range(0, len(lanes), place.size):
         wave = lanes[start : start + place.size]
         states = _begin(wave, resume_step, components)
@@ -152,8 +160,12 @@ def _run_group(
         stacked = stack(states, place)
         del states
         if program is None:
-            at_once = layout or _layout(step, place, stacked, wave[0].job)
-            program = make_program(step, place, at_once)
+            at_once = layout or _layout(step_of(), place, stacked, wave[0].job)
+            program = step_by_number(
+                lambda event, n=at_once: make_program(step_of(event), place, n),
+                partial(prunes_at, plan, first.config),
+                apart=branches_are_dear() and bool(components),
+            )
             _LOG.info("%d members, %d a device, %d at once", len(lanes), place.per_device, at_once)
         _run_wave(wave, stacked, program, place, progress)
 
@@ -186,7 +198,7 @@ def _begin(lanes: Sequence[Lane], step: int, components: Sequence[Component]) ->
 
 
 def _run_wave(
-    lanes: Sequence[Lane], stacked: TrainState, program: Program, place: Place, progress: Progress
+    lanes: Sequence[Lane], stacked: TrainState, program: NumberedStep, place: Place, progress: Progress
 ) -> None:
     """A wave from its state to its members' results; what stops the program itself fails all of them."""
     first = int(stacked.step)
@@ -208,19 +220,20 @@ def _run_wave(
                 fail(lane.member, lane.directory, error)
 
 
-def _train(lanes: Sequence[Lane], stacked: TrainState, program: Program, place: Place, advance: Any) -> None:
+def _train(
+    lanes: Sequence[Lane], stacked: TrainState, program: NumberedStep, place: Place, advance: Any
+) -> None:
     job = lanes[0].job
     plan, settings = job.plan, job.config.train
     first, losses, clock = int(stacked.step), [], _Clock(lanes)
-    batches = batches_behind(job, first)
-    with held_back() as stop:
+    with drawn_ahead(batches_behind(job, first)) as batches, held_back() as stop:
         _evaluate(lanes, stacked, place, first, stop, owing=True)
         for step in () if stop.signal else range(first + 1, plan.total_steps + 1):
             if (step - 1) % plan.epoch_steps == 0:
                 _stop_the_patient(lanes, clock)
             if not any(lane.alive for lane in lanes):
                 return
-            stacked, loss = program(stacked, next(batches))
+            stacked, loss = program(stacked, next(batches), step)
             losses.append(loss)
             epoch_ends = step % plan.epoch_steps == 0
             saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,9 +29,16 @@ from deeplight_jax.training.inspect import state_shapes
 from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.merging import load_initial_masks
 from deeplight_jax.training.optimizer import build_optimizer
-from deeplight_jax.training.plan import Plan, check_prunable, make_plan
+from deeplight_jax.training.plan import Plan, check_prunable, make_plan, prunes_at
 from deeplight_jax.training.state import TrainState, abstract_state, init_state
-from deeplight_jax.training.step import TrainStep, make_train_step, train_step_of
+from deeplight_jax.training.step import (
+    NumberedStep,
+    TrainStep,
+    branches_are_dear,
+    make_train_step,
+    step_by_number,
+    train_step_of,
+)
 
 
 class Job(NamedTuple):
@@ -42,7 +50,7 @@ class Job(NamedTuple):
     plan: Plan
     model: nn.Module
     labels: Labels
-    step: TrainStep
+    step: NumberedStep
     optimizer: Any
     progress: Progress
     place: Placement
@@ -62,8 +70,17 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
     optimizer = build_optimizer(config, labels, plan, row_tables(model, data.schema))
     batch_size = config.data.batch_size
     place = make_placement(config.mesh.data, config.mesh.table, data.schema.num_rows, batch_size)
-    step = placed_step(place, model, data.schema, optimizer, config)
+    step = numbered_step(place, model, data.schema, optimizer, config, plan)
     return Job(config, workdir, data, plan, model, labels, step, optimizer, progress, place)
+
+
+def numbered_step(
+    place: Placement, model: nn.Module, schema: Schema, optimizer: Any, config: Config, plan: Plan
+) -> NumberedStep:
+    """A run's step: one program, or where branches are dear one for pruning events and one for the rest."""
+    program_of = partial(placed_step, place, model, schema, optimizer, config)
+    apart = branches_are_dear() and bool(plan.components)
+    return step_by_number(program_of, partial(prunes_at, plan, config), apart=apart)
 
 
 class PlacedStep(NamedTuple):
@@ -84,13 +101,18 @@ class PlacedStep(NamedTuple):
 
 
 def placed_step(
-    place: Placement, model: nn.Module, schema: Schema, optimizer: Any, config: Config
+    place: Placement,
+    model: nn.Module,
+    schema: Schema,
+    optimizer: Any,
+    config: Config,
+    event: bool | None = None,
 ) -> TrainStep:
     """The jitted training step over a placement's devices, of states held as it holds them; donates them."""
     if place.mesh is None:
-        return make_train_step(model, optimizer, config)
+        return make_train_step(model, optimizer, config, event)
     keep_freed_memory()
-    like, step = abstract_state(model, schema, optimizer), train_step_of(model, optimizer, config)
+    like, step = abstract_state(model, schema, optimizer), train_step_of(model, optimizer, config, event)
 
     def padded_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
         state, loss = step(fit(state, like), batch)

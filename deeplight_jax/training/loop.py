@@ -12,6 +12,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from deeplight_jax.config import Config
+from deeplight_jax.data.ahead import drawn_ahead
 from deeplight_jax.data.prepared import Prepared, open_prepared
 from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Masks
@@ -135,15 +136,14 @@ def _train_epochs(
     state, history = start.state, start.history
     losses: list[Any] = [*start.losses]
     first = int(state.step)
-    batches = batches_behind(job, first)
-    with held_back() as stop:
+    with drawn_ahead(batches_behind(job, first)) as batches, held_back() as stop:
         if start.owes_evaluation:
             history = _evaluated(job, state, history, first, events, stop)
         for step in () if stop.signal and not hosts.are_several() else range(first + 1, plan.total_steps + 1):
             epoch_begins = (step - 1) % plan.epoch_steps == 0
             if epoch_begins and should_stop(history, settings.monitor, settings.patience):
                 break
-            state, loss = job.step(state, next(batches))
+            state, loss = job.step(state, next(batches), step)
             losses.append(loss)
             epoch_ends = step % plan.epoch_steps == 0
             saves = epoch_ends or (settings.checkpoint_steps and step % settings.checkpoint_steps == 0)

@@ -11,7 +11,7 @@ from deeplight_jax.config import COMPONENT_LETTERS, Config
 from deeplight_jax.data.loader import steps_per_epoch
 from deeplight_jax.errors import ConfigError
 from deeplight_jax.sparsity.components import SCOPES, UNPRUNED, Component, Labels
-from deeplight_jax.sparsity.schedule import damping_steps_to_reach, fraction_reached, last_event
+from deeplight_jax.sparsity.schedule import damping_steps_to_reach, fraction_reached, is_event, last_event
 
 
 class Plan(NamedTuple):
@@ -93,6 +93,13 @@ def check_prunable(plan: Plan, labels: Labels, model: str) -> None:
                 f"sparsity.{component.code}={component.target:g}, but model {model} has no such weights; "
                 f"it has {', '.join(sorted(has))}"
             )
+
+
+def prunes_at(plan: Plan, config: Config, step: int) -> bool:
+    """Whether a step of the run, numbered from 1, is a pruning event."""
+    return is_event(
+        step - plan.warmup_steps, plan.warmup_steps, config.sparsity.interval_steps, plan.event_epoch_steps
+    )
 
 
 def is_ripe(plan: Plan, config: Config, step: int, *, pruned: bool = True) -> bool:

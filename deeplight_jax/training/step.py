@@ -19,6 +19,7 @@ from deeplight_jax.training.state import TrainState
 
 _LARGEST = 1e19  # its square is still a float32
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
+NumberedStep = Callable[[Any, Batch, int], tuple[Any, jax.Array]]
 
 
 def mean_log_loss(logits: jax.Array, batch: Batch) -> jax.Array:
@@ -29,21 +30,55 @@ def mean_log_loss(logits: jax.Array, batch: Batch) -> jax.Array:
 
 
 def make_train_step(
-    model: nn.Module, optimizer: optax.GradientTransformationExtraArgs, config: Config
+    model: nn.Module,
+    optimizer: optax.GradientTransformationExtraArgs,
+    config: Config,
+    event: bool | None = None,
 ) -> TrainStep:
     """`train_step_of`, jitted; it compiles once and donates the state."""
     keep_freed_memory()
-    return jax.jit(train_step_of(model, optimizer, config), donate_argnums=0)
+    return jax.jit(train_step_of(model, optimizer, config, event), donate_argnums=0)
+
+
+def branches_are_dear() -> bool:
+    """Whether the default devices wait for the host at a branch, as GPUs do; a CPU is the host."""
+    return jax.default_backend() != "cpu"
+
+
+def step_by_number(
+    program_of: Callable[[bool | None], Callable[[Any, Batch], Any]],
+    is_event: Callable[[int], bool],
+    *,
+    apart: bool,
+) -> NumberedStep:
+    """A step that is told its number by the host.
+
+    Args:
+      program_of: makes the jitted step for pruning events, for other steps, or (None) with a branch.
+      is_event: whether the step of a number prunes.
+      apart: two programs without a branch, the second compiled at the first event; else one for both.
+
+    Returns:
+      `step(state, batch, number)`, which returns what the program does.
+    """
+    if not apart:
+        program = program_of(None)
+        return lambda state, batch, _: program(state, batch)
+    between, at_event = program_of(False), program_of(True)
+    return lambda state, batch, number: (at_event if is_event(number) else between)(state, batch)
 
 
 def train_step_of(
-    model: nn.Module, optimizer: optax.GradientTransformationExtraArgs, config: Config
+    model: nn.Module,
+    optimizer: optax.GradientTransformationExtraArgs,
+    config: Config,
+    event: bool | None = None,
 ) -> TrainStep:
     """The step as a pure function, to be jitted or mapped over stacked states.
 
     With `train.on_nonfinite=skip` a step whose loss or gradient is not finite, or whose gradient's square
     would not be, changes nothing but the step's number: Adam's moments never see it, and an event due then is
-    left out.
+    left out. `event` says whether the step prunes; None: by the state's number of steps, in a branch.
 
     Returns:
       `step(state, batch) -> (state, loss f32[])`; the loss is of the weights before the update, with
@@ -58,6 +93,7 @@ def train_step_of(
         value, gradient = jax.value_and_grad(loss)(read, state, batch, rows)
         step = state.step + 1
         given = {"rows": rows} if sparse else {"gradients": gradient, "apply": True}
+        given["event"] = event
 
         def update(params: Any, opt_state: Any) -> tuple[Any, Any]:
             return optimizer.update(gradient, opt_state, params, step=step, **given)

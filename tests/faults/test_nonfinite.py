@@ -89,7 +89,7 @@ def test_skipping_drops_those_updates_and_no_others(plain, poisoned, bad_steps, 
     batches = train_batches(poisoned.split("train"), BATCH, 0)
     for step in range(1, 3 * EPOCH + 1):
         batch = next(batches)
-        state = state.replace(step=jnp.int32(step)) if step in bad_steps else job.step(state, batch)[0]
+        state = state.replace(step=jnp.int32(step)) if step in bad_steps else job.step(state, batch, step)[0]
     found = final_state(config, tmp_path / "run", poisoned)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
         assert np.isfinite(np.asarray(a, np.float64)).all()

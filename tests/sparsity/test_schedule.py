@@ -13,6 +13,7 @@ from deeplight_jax.sparsity.schedule import (
     damped,
     damping_steps_to_reach,
     fraction_reached,
+    is_event,
     last_event,
     one_shot,
     polynomial,
@@ -78,3 +79,6 @@ def test_last_event_is_the_last_of_all_events(total, warmup, interval, epoch):
         if s > warmup and ((s - warmup) % interval == 0 or (epoch and s % epoch == 0))
     ]
     assert last_event(total, warmup, interval, epoch) == (events[-1] if events else 0)
+    on_host = [s for s in range(1, total + 1) if is_event(s - warmup, warmup, interval, epoch)]
+    on_device = 1 + np.flatnonzero(is_event(np.arange(1, total + 1) - warmup, warmup, interval, epoch))
+    assert on_host == on_device.tolist() == events

@@ -280,6 +280,6 @@ def test_dropout_steps_end_dropout(config, world):
     for step in range(6):
         batch = next(batches)
         params = jax.tree.map(np.array, state.params)
-        state, loss = job.step(state, batch)
+        state, loss = job.step(state, batch, step + 1)
         plain = mean_log_loss(job.model.apply({"params": params}, batch.ids, batch.values), batch)
         assert np.isclose(loss, plain, rtol=1e-6) == (step >= 3)

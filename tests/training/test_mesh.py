@@ -175,11 +175,11 @@ def test_a_mesh_starts_from_the_same_weights_and_steps_alike(one, world, tmp_pat
     for a, b in zip(*(jax.tree.leaves(j.place.gather(s, like)) for j, s in zip(jobs, states, strict=True)),
                     strict=True):  # fmt: skip
         np.testing.assert_array_equal(a, b)
-    for _ in range(2):
+    for step in (1, 2):
         losses = []
         for i, job in enumerate(jobs):
             batch = next(batches_behind(job, 0))
-            states[i], loss = job.step(states[i], batch)
+            states[i], loss = job.step(states[i], batch, step)
             losses.append(float(loss))
         assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 

@@ -17,7 +17,7 @@ from deeplight_jax.models import MODELS, abstract_params, build_model, row_table
 from deeplight_jax.training.loop import train
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
-from deeplight_jax.training.rowsparse import distinct
+from deeplight_jax.training.rowsparse import Rows, _found_by_sort, distinct
 from deeplight_jax.training.state import init_state
 from deeplight_jax.training.step import loss_of, make_train_step
 
@@ -71,9 +71,10 @@ def copied(tree):
     return jax.tree.map(np.array, tree)
 
 
-def test_slots_of_rows():
+@pytest.mark.parametrize("find", [distinct, lambda reads: Rows(*_found_by_sort(*reads))])
+def test_slots_of_rows(find):
     reads = (np.array([0, 1]), np.array([[7, 3], [7, 1], [9, 7]]))
-    rows = distinct([jnp.asarray(r) for r in reads])
+    rows = find([jnp.asarray(r) for r in reads])
     number, first = np.asarray(rows.number), np.asarray(rows.first)
     assert list(number) == [0, 1, 1, 3, 7, 7, 7, 9]
     assert list(number[first]) == [0, 1, 3, 7, 9]
