@@ -15,8 +15,6 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.mesh import Placement
 from deeplight_jax.sparsity.algebra import leaves_by_path
@@ -34,9 +32,7 @@ from deeplight_jax.training.digests import (
 from deeplight_jax.training.hosts import as_lost, first_does, first_line, meet
 from deeplight_jax.training.masks_alone import PRUNABLE
 from deeplight_jax.training.state import TrainState
-
-ROWS_BEHIND = "rows_behind"
-"""What `about` says of a table that was split: how many rows it has more than the schema's."""
+from deeplight_jax.training.stored import read_state, write_state
 
 
 def save(
@@ -62,16 +58,10 @@ def save(
     """
     step, (masks, params) = int(state.step), true or (state.masks, state.params)
     target = (directory / str(step)).absolute()
-    import orbax.checkpoint as ocp  # a third of a second, which reading masks alone need not pay
-
     try:
         first_does(_clear, directory, step)
         meet(f"before saving {step}")
-        with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-            arguments = ocp.args.Composite(
-                state=ocp.args.StandardSave(state), about=ocp.args.JsonSave(dict(about))
-            )
-            checkpointer.save(target, arguments)
+        write_state(target, state, about)
         first_does(_seal, directory, step, masks, _prunable(params, labels))
         meet(f"saved {step}")
     except (OSError, MaskError, ValueError) as error:  # a full disk is a ValueError to Orbax
@@ -114,7 +104,7 @@ def restore(
     target = (directory / str(step)).absolute()
     verify(directory, step)
     try:
-        return _read_state(target, like, place)
+        return read_state(target, like, place)
     except (ValueError, KeyError, OSError) as error:
         raise RunError(f"{target} does not fit this run's model ({error})") from error
 
@@ -153,45 +143,3 @@ def _prunable(params: Any, labels: Labels) -> dict[str, Any]:
     shapes = {path: list(leaf.shape) for path, leaf in leaves_by_path(params).items()}
     codes = {} if labels is None else leaves_by_path(labels)
     return {PRUNABLE: {path: [code, shapes[path]] for path, code in codes.items() if code}} if codes else {}
-
-
-def _read_state(target: Path, like: TrainState, place: Placement | None) -> tuple[TrainState, dict[str, Any]]:
-    import orbax.checkpoint as ocp
-
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-        about = checkpointer.restore(target, ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-        split = place is not None and place.mesh is not None
-        if split or ROWS_BEHIND in about:
-            _check_shapes(target / "state", like, about.get(ROWS_BEHIND, 0))
-            held = place.padded(like) if place is not None and split else _on_one_device(like)
-            state = ocp.args.StandardRestore(held, strict=False)  # rows behind a table come and go
-        else:
-            state = ocp.args.StandardRestore(like)
-        return checkpointer.restore(target, ocp.args.Composite(state=state))["state"], about
-
-
-def _on_one_device(like: TrainState) -> TrainState:
-    """The leaves with where they go, which Orbax cannot tell of a state that was on a mesh."""
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), like)
-
-
-def _check_shapes(state: Path, like: TrainState, behind: int) -> None:
-    """What Orbax does not compare where it may cut or fill: whether leaves are `like`, or a few rows longer.
-
-    Raises:
-      ValueError: they are not; the first is named.
-    """
-    import orbax.checkpoint as ocp
-    from etils import epath
-
-    def shapes(tree: Any) -> dict[Any, tuple[int, ...]]:
-        return {k: tuple(x.shape) for k, x in ocp.tree.to_flat_dict(tree).items() if hasattr(x, "shape")}
-
-    found = shapes(ocp.StandardCheckpointHandler().metadata(epath.Path(state)).tree)
-    wanted = shapes(ocp.tree.serialize_tree(like, keep_empty_nodes=True))
-    for path in {**found, **wanted}:
-        have, want = found.get(path), wanted.get(path)
-        longer = (want[0] + behind, *want[1:]) if want else want
-        if have not in (want, longer):
-            raise ValueError(f"{'.'.join(path)} is {have} there and {want} here")

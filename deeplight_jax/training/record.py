@@ -24,6 +24,7 @@ from deeplight_jax.training.hosts import first_does, meet
 from deeplight_jax.training.job import Job, true_state
 from deeplight_jax.training.plan import is_ripe, targets
 from deeplight_jax.training.state import TrainState
+from deeplight_jax.training.stored import ROWS_BEHIND
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def save(
     if job.place.mesh is not None:
         like = true_state(job)
         true = job.place.gather(state.masks, like.masks), like.params
-        about[checkpoint.ROWS_BEHIND] = job.place.rows_behind
+        about[ROWS_BEHIND] = job.place.rows_behind
     checkpoint.save(job.workdir / "checkpoints", state, about, job.labels, true)
 
 

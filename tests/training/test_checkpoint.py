@@ -1,17 +1,22 @@
 """Checkpoints: exact round trips; damage of any file is found and named."""
 
+import gc
+import json
 import shutil
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Component
 from deeplight_jax.sparsity.transform import project_onto_masks
 from deeplight_jax.training import checkpoint
+from deeplight_jax.training.digests import digests_of
 from deeplight_jax.training.state import TrainState
 
 
@@ -37,6 +42,35 @@ def test_round_trip_is_exact(state, tmp_path):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
     assert found.masks["a"]["w"].dtype == bool
+
+
+def test_an_ocdbt_store_of_jax_arrays_is_read(state, tmp_path):
+    """What Orbax writes by default, and what earlier versions had it write."""
+    items = ocp.args.Composite(state=ocp.args.StandardSave(state), about=ocp.args.JsonSave({"wall_s": 0.25}))
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+        checkpointer.save(tmp_path / "7", items)
+    assert (tmp_path / "7" / "state" / "manifest.ocdbt").exists()
+    (tmp_path / "7.sha256.json").write_text(json.dumps(digests_of(tmp_path / "7")))
+    found, about = checkpoint.restore(tmp_path, 7, like(state))
+    assert about == {"wall_s": 0.25}
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+def test_saves_leave_no_objects_behind(state, tmp_path, caplog):
+    """Of every save of jax.Arrays to an OCDBT store some 350 stay for ever: TensorStore's JSON."""
+    saves = 40
+
+    def save(count):
+        for _ in range(count):
+            checkpoint.save(tmp_path, state, {})
+        gc.collect()
+        return sys.getallocatedblocks()
+
+    before = save(10)
+    assert save(saves) - before < 60 * saves
+    assert not caplog.records
 
 
 def test_every_files_damage_is_named(state, tmp_path):
