@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -76,15 +77,21 @@ def batches_of(schema: Schema, rows: int, count: int = 8) -> list[Batch]:
     return found
 
 
-def our_program(config: Config, schema: Schema, batch: int) -> Program:
-    """The package's own step, with its own state."""
+def our_training(config: Config, schema: Schema, batch: int) -> tuple[Callable[[], Any], Any]:
+    """How the package makes a state, and its own step."""
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
     plan = make_plan(config, 20_000 * batch)
     optimizer = build_optimizer(config, labels, plan, row_tables(model, schema))
     place = make_placement(1, 1, schema.num_rows, batch)
     train_step = numbered_step(place, model, schema, optimizer, config, plan)
-    state, number = init_state(model, schema, optimizer, 0), count(1)
+    return partial(init_state, model, schema, optimizer, 0), train_step
+
+
+def our_program(config: Config, schema: Schema, batch: int) -> Program:
+    """The package's own step, with its own state."""
+    init, train_step = our_training(config, schema, batch)
+    state, number = init(), count(1)
 
     def step(batch: Batch) -> None:
         nonlocal state
