@@ -74,6 +74,8 @@ JOBS = (
     Job("train_step", "train_step.py", needs="torch"),
     Job("growth", "train_step.py --growth --figure OUT/growth.png"),
     Job("ahead", "ahead.py"),
+    Job("repeat", "repeat.py --steps 30"),
+    Job("saves", "saves.py"),
     Job("collectives", "XLA_FLAGS=--xla_force_host_platform_device_count=8 "
         "collectives.py --data 4 --table 2"),
     Job("sweep", "sweep.py --rows 20000 --rounds 1", ""),
