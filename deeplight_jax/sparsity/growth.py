@@ -108,14 +108,14 @@ def grow_masks(
     return treedef.unflatten(out)
 
 
-def check_growable(components: Sequence[Component]) -> None:
-    """Refuse what has no meaning with growth.
+def check_growable(components: Sequence[Component], growth: Growth | None) -> None:
+    """Refuse what has no meaning with growth, if there is any.
 
     Raises:
       ConfigError: a component is pruned N:M.
     """
     for component in components:
-        if component.group:
+        if growth is not None and component.group:
             raise ConfigError(f"component {component.code}: {component.scope} cannot be grown; prune it by "
                               "another scope, or without growth")  # fmt: skip
 

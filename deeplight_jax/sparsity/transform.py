@@ -94,14 +94,12 @@ def project_onto_masks(
 
     Returns:
       A transform whose `update(updates, state, params, *, step, gradients=None, apply=False)` takes the
-      1-based number of this update; one that is not batched keeps the event a branch under `jax.vmap`.
-      `gradients` are the loss's, for a criterion or growth that reads them; growth refuses scope N:M. With
-      `apply` the parameters after the update come in place of updates: fewer passes over large tables. With
-      `applied` they are given so, too, held at zero where they must be: no pass at all without an event.
-      `event`, a Python bool, is a caller's word on whether this step is one (`is_event`): no branch is made.
+      1-based number of this update; not batched, it keeps the event a branch under `jax.vmap`. A Python bool
+      `event` in place of `is_event` makes none. `gradients` are the loss's, for a criterion or growth that
+      reads them; growth refuses scope N:M. With `apply` the parameters after the update are returned: fewer
+      passes over large tables. With `applied` they are given so, too, held at zero where they must be.
     """
-    if rule.growth is not None:
-        check_growable(components)
+    check_growable(components, rule.growth)
     init = partial(_init, labels=labels, components=components, damping=(damping, damping_steps), rule=rule)
     held = rule.growth is not None or not regrow
 
@@ -115,17 +113,15 @@ def project_onto_masks(
 
         def project(moved: Any, before: Masks, churn: Churn) -> tuple[Any, Masks, Churn]:
             after = moved if apply or applied else optax.apply_updates(params, moved)
-            masks = _select(after, gradients, k, state._replace(masks=before), labels, components, rule)
-            if held and rule.growth is None:
-                masks = intersect(before, masks)  # given masks may be ahead of the rate
+            masks = _select(after, gradients, k, state._replace(masks=before), labels, components, rule, held)
             return hold(moved, masks), masks, count_event(churn, before, masks, labels)
 
-        carry = (hold(moved, state.masks) if held and not applied else moved, state.masks, state.churn)
-        if (event := extra.get("event")) is None:
-            event = is_event(k, warmup_steps, interval_steps, epoch_steps)
-            moved, masks, churn = change_if(event, project, *carry)
-        else:
-            moved, masks, churn = project(*carry) if event else carry
+        known = extra.get("event")
+        event = is_event(k, warmup_steps, interval_steps, epoch_steps) if known is None else known
+        if not components:  # counted without a branch, at which a GPU waits for the host
+            return moved, state._replace(churn=state.churn._replace(events=state.churn.events + event))
+        moved = hold(moved, state.masks) if held and not applied else moved
+        moved, masks, churn = change_if(event, project, moved, state.masks, state.churn)
         return moved, state._replace(masks=masks, churn=churn)
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
@@ -190,15 +186,17 @@ def _select(
     labels: Labels,
     components: Sequence[Component],
     rule: Rule,
+    held: bool,
 ) -> Masks:
-    """Masks at the schedule's rates of step k."""
+    """Masks at the schedule's rates of step k; what is held at zero is not chosen again but by growth."""
     given = (k, state.damping, state.damping_steps)
     rates = {code: rule.schedule(s, *given) for code, s in state.targets.items()}
     seed = state.memory.get("seed", jnp.uint32(0))
     scores = rule.criterion.score(params, state.memory.get("scores"), seed)
     signed = rule.criterion.signed
     if rule.growth is None:
-        return select_masks(scores, labels, components, rates, signed=signed)
+        chosen = select_masks(scores, labels, components, rates, signed=signed)
+        return intersect(state.masks, chosen) if held else chosen  # given masks may be ahead of the rate
     share = swapped_share(state.memory["growth_rate"], k, rule.growth.steps)
     grown = rule.growth.score(params if gradients is None else gradients, seed, k)
     return grow_masks(state.masks, scores, grown, labels, components, rates, share, signed=signed)

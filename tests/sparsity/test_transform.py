@@ -131,6 +131,37 @@ def test_an_unbatched_step_keeps_the_event_a_branch_under_vmap():
     np.testing.assert_array_equal(new.masks["w"][0], one.masks["w"])
 
 
+def test_nothing_to_prune_counts_events_without_a_branch():
+    """At a branch a GPU would wait for the host, in every step of a dense run."""
+    transform = project_onto_masks(LABELS, (), warmup_steps=2, interval_steps=3, epoch_steps=7)
+    params, state = start(), transform.init(start())
+
+    def update(s, step):
+        return transform.update(gradient(1), s, params, step=step)
+
+    jaxpr = jax.make_jaxpr(update)(state, jnp.int32(1)).jaxpr
+    assert not {"while", "cond"} & {e.primitive.name for e in jaxpr.eqns}
+    for step in range(1, 15):
+        updates, state = update(state, jnp.int32(step))
+        jax.tree.map(np.testing.assert_array_equal, updates, gradient(1))
+    assert int(state.churn.events) == len({5, 8, 11, 14} | {7, 14})
+
+
+@pytest.mark.parametrize("event", [False, True])
+def test_the_hosts_word_on_an_event_stands_in_for_the_branch(event):
+    transform = project_onto_masks(LABELS, COMPONENTS, warmup_steps=0, interval_steps=10, damping_steps=1.0)
+    params, state, step = start(), transform.init(start()), 10 if event else 9
+
+    def update(s, step, **known):
+        return transform.update(gradient(1), s, params, step=step, **known)
+
+    expected, told = update(state, step), update(state, step, event=event)
+    jax.tree.map(np.testing.assert_array_equal, expected, told)
+    assert bool(np.asarray(told[1].masks["w"]).all()) != event
+    outer = jax.make_jaxpr(lambda s, n: update(s, n, event=False))(state, jnp.int32(9)).jaxpr
+    assert not {"while", "cond"} & {e.primitive.name for e in outer.eqns}
+
+
 @pytest.mark.parametrize("regrow", [True, False])
 def test_apply_returns_the_parameters_that_the_updates_lead_to(regrow):
     transform = project_onto_masks(
