@@ -1,4 +1,4 @@
-"""Batches drawn by a thread while the device works, where the device is not this processor."""
+"""Batches drawn by a thread while the device works."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
-
-import jax
 
 from deeplight_jax.data.schema import Batch
 
@@ -19,19 +17,18 @@ _PATIENCE_S = 0.1  # between two looks at whether the reader is gone
 
 
 @contextmanager
-def drawn_ahead(batches: Iterator[Batch], ahead: bool | None = None) -> Iterator[Iterator[Batch]]:
+def drawn_ahead(batches: Iterator[Batch], ahead: bool) -> Iterator[Iterator[Batch]]:
     """The same batches in the same order, each drawn before it is asked for.
 
     Args:
       batches: NumPy arrays; from here on read by the thread alone.
-      ahead: whether to; None: unless the default device is this processor, which drawing would slow down
-        (`benchmarks/ahead.py`).
+      ahead: whether to; else they are read as they are.
 
     Returns:
       What to read them from, within the `with`; behind it the thread has ended. An error in drawing is raised
       where the batch would have come.
     """
-    if not (jax.default_backend() != "cpu" if ahead is None else ahead):
+    if not ahead:
         yield batches
         return
     drawn: queue.Queue[_Drawn] = queue.Queue(_WAITING)
@@ -55,11 +52,7 @@ def _draw(batches: Iterator[Batch], drawn: queue.Queue[_Drawn], over: threading.
         _put(error, drawn, over)
 
 
-def _put(
-    item: _Drawn,
-    drawn: queue.Queue[_Drawn],
-    over: threading.Event,
-) -> bool:
+def _put(item: _Drawn, drawn: queue.Queue[_Drawn], over: threading.Event) -> bool:
     """Whether it was put before the reader was gone."""
     while not over.is_set():
         try:

@@ -60,7 +60,7 @@ from deeplight_jax.training.state import TrainState, abstract_state
 from deeplight_jax.training.step import (
     NumberedStep,
     TrainStep,
-    branches_are_dear,
+    device_is_apart,
     step_by_number,
     train_step_of,
 )
@@ -164,7 +164,7 @@ def _run_group(
             program = step_by_number(
                 lambda event, n=at_once: make_program(step_of(event), place, n),
                 partial(prunes_at, plan, first.config),
-                apart=branches_are_dear() and bool(components),
+                apart=device_is_apart() and bool(components),
             )
             _LOG.info("%d members, %d a device, %d at once", len(lanes), place.per_device, at_once)
         _run_wave(wave, stacked, program, place, progress)
@@ -226,7 +226,8 @@ def _train(
     job = lanes[0].job
     plan, settings = job.plan, job.config.train
     first, losses, clock = int(stacked.step), [], _Clock(lanes)
-    with drawn_ahead(batches_behind(job, first)) as batches, held_back() as stop:
+    ahead = device_is_apart()
+    with drawn_ahead(batches_behind(job, first), ahead=ahead) as batches, held_back() as stop:
         _evaluate(lanes, stacked, place, first, stop, owing=True)
         for step in () if stop.signal else range(first + 1, plan.total_steps + 1):
             if (step - 1) % plan.epoch_steps == 0:

@@ -34,7 +34,7 @@ from deeplight_jax.training.state import TrainState, abstract_state, init_state
 from deeplight_jax.training.step import (
     NumberedStep,
     TrainStep,
-    branches_are_dear,
+    device_is_apart,
     make_train_step,
     step_by_number,
     train_step_of,
@@ -77,9 +77,9 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
 def numbered_step(
     place: Placement, model: nn.Module, schema: Schema, optimizer: Any, config: Config, plan: Plan
 ) -> NumberedStep:
-    """A run's step: one program, or where branches are dear one for pruning events and one for the rest."""
+    """A run's step: one program, or on a GPU one for pruning events and one for the rest."""
     program_of = partial(placed_step, place, model, schema, optimizer, config)
-    apart = branches_are_dear() and bool(plan.components)
+    apart = device_is_apart() and bool(plan.components)
     return step_by_number(program_of, partial(prunes_at, plan, config), apart=apart)
 
 

@@ -32,6 +32,7 @@ from deeplight_jax.training.job import (
 )
 from deeplight_jax.training.record import conclude, evaluate_epoch, forget, report, save
 from deeplight_jax.training.state import TrainState
+from deeplight_jax.training.step import device_is_apart
 from deeplight_jax.training.stopping import Stop, StopAsked, Terminated, held_back
 
 _LOG = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def _train_epochs(
     state, history = start.state, start.history
     losses: list[Any] = [*start.losses]
     first = int(state.step)
-    with drawn_ahead(batches_behind(job, first)) as batches, held_back() as stop:
+    with drawn_ahead(batches_behind(job, first), ahead=device_is_apart()) as batches, held_back() as stop:
         if start.owes_evaluation:
             history = _evaluated(job, state, history, first, events, stop)
         for step in () if stop.signal and not hosts.are_several() else range(first + 1, plan.total_steps + 1):

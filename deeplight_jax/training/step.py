@@ -40,8 +40,12 @@ def make_train_step(
     return jax.jit(train_step_of(model, optimizer, config, event), donate_argnums=0)
 
 
-def branches_are_dear() -> bool:
-    """Whether the default devices wait for the host at a branch, as GPUs do; a CPU is the host."""
+def device_is_apart() -> bool:
+    """Whether the default device is not this processor.
+
+    A GPU then waits for the host at each branch, and batches can be drawn while it works; on a CPU a thread
+    that draws them wins less than a tenth (`benchmarks/ahead.py`).
+    """
     return jax.default_backend() != "cpu"
 
 
