@@ -151,6 +151,7 @@ def _run_group(
     member_bytes = nbytes(abstract_state(first.model, first.data.schema, optimizer))
     place = plan_place(len(lanes), member_bytes, per_device)
     program: NumberedStep | None = None
+    apart = device_is_apart() and bool(components)
     for start in range(0, len(lanes), place.size):
         wave = lanes[start : start + place.size]
         states = _begin(wave, resume_step, components)
@@ -160,11 +161,12 @@ def _run_group(
         stacked = stack(states, place)
         del states
         if program is None:
-            at_once = layout or _layout(step_of(), place, stacked, wave[0].job)
+            usual = step_of(False if apart else None)
+            at_once = layout or _layout(usual, place, stacked, wave[0].job)
             program = step_by_number(
                 lambda event, n=at_once: make_program(step_of(event), place, n),
                 partial(prunes_at, plan, first.config),
-                apart=device_is_apart() and bool(components),
+                apart=apart,
             )
             _LOG.info("%d members, %d a device, %d at once", len(lanes), place.per_device, at_once)
         _run_wave(wave, stacked, program, place, progress)

@@ -81,6 +81,25 @@ def test_a_member_is_the_run_it_would_be_alone(index, counted, world, tmp_path):
     assert lines[0] == lines[1]
 
 
+def test_programs_apart_train_members_as_one_with_a_branch(config, world, tmp_path, monkeypatch):
+    """As on a GPU: one program for pruning events, one for other steps, batches drawn by a thread."""
+    sweep = Sweep(config, codes("", "D90-R80"))
+    programs, make = [], compiled.make_program
+    monkeypatch.setattr(compiled, "make_program", lambda *a: programs.append(make(*a)) or programs[-1])
+    found = []
+    for apart in (False, True):
+        monkeypatch.setattr(compiled, "device_is_apart", lambda apart=apart: apart)
+        programs.clear()
+        status = run_sweep(sweep, tmp_path / str(apart), COMPILED, data=world)
+        assert (len(status.done), status.failed) == (2, {})
+        assert [program._cache_size() for program in programs] == [1] * len(programs)
+        assert len(programs) == 1 + apart
+        found.append([load_run(ledger.place(tmp_path / str(apart), name)) for name in status.done])
+    for a, b in zip(*found, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, a.masks, b.masks)
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), a.params, b.params)
+
+
 def test_members_that_begin_at_other_steps_are_the_runs_they_would_be_alone(config, world, tmp_path):
     train(override(config, {"train.epochs": 2}), tmp_path / "first", data=world)
     starts = axis("train.init_from", [f"{tmp_path / 'first'}@{step}" for step in (13, 26)])

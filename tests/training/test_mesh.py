@@ -164,8 +164,11 @@ def test_a_run_may_go_on_on_other_meshes(one, world, tmp_path):
     assert [m.shape for m in masks] == [m.shape for m in jax.tree.leaves(load_masks(calm).masks)]
 
 
-def test_a_mesh_starts_from_the_same_weights_and_steps_alike(one, world, tmp_path):
-    config, _, _ = one
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_mesh_starts_from_the_same_weights_and_steps_alike(apart, one, world, tmp_path, monkeypatch):
+    """With one program, and as on GPUs with one for the steps that are events and one for others."""
+    monkeypatch.setattr("deeplight_jax.training.job.device_is_apart", lambda: apart)
+    config = override(one[0], {"sparsity.warmup_epochs": 0.0, "sparsity.interval_steps": 2})
     jobs = [
         make_job(override(config, {"mesh.data": d, "mesh.table": t}), tmp_path, world, lambda *_: None)
         for d, t in ((1, 1), (4, 2))
@@ -182,6 +185,7 @@ def test_a_mesh_starts_from_the_same_weights_and_steps_alike(one, world, tmp_pat
             states[i], loss = job.step(states[i], batch, step)
             losses.append(float(loss))
         assert losses[1] == pytest.approx(losses[0], rel=1e-6)
+    assert [int(state.churn.events) for state in states] == [1, 1]
 
 
 @LONG
