@@ -132,9 +132,14 @@ def prune(directory: Path, keep: Collection[int]) -> None:
     for step in saved_steps(directory):
         if step not in keep:
             digest_file(directory, step).unlink()
-    names = {str(step) for step in keep}
-    for path in directory.iterdir():
-        if path.is_dir() and path.name not in names:
+    drop_unfinished(directory)
+
+
+def drop_unfinished(directory: Path) -> None:
+    """Delete what has no digests: a checkpoint whose writing or deletion was interrupted."""
+    whole = {str(step) for step in saved_steps(directory)}
+    for path in [*directory.glob("*/")]:
+        if path.name not in whole:
             shutil.rmtree(path, ignore_errors=True)
 
 

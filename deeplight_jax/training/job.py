@@ -181,10 +181,11 @@ class Start(NamedTuple):
 
 
 def start_or_resume(job: Job, masks: Masks | None, step: int | None = None) -> Start:
-    """`load_start`, with what an interrupted run reported behind it dropped from its metrics."""
+    """`load_start`; what an interrupted run reported behind it, or left half deleted, is dropped."""
     start = load_start(job, masks, step)
     last = int(start.state.step) if start.resumed else -1
     if hosts.is_first():
+        checkpoint.drop_unfinished(job.workdir / "checkpoints")
         run.rewind_metrics(job.workdir, last, evaluated=not start.owes_evaluation)
     return start
 

@@ -114,6 +114,15 @@ def test_interrupted_before_the_first_checkpoint(config, world, tmp_path, whole)
     assert_equal_trees(final_state(config, tmp_path / "run", world), final_state(config, whole[0], world))
 
 
+def test_a_checkpoint_half_deleted_behind_the_last_save_is_gone_with_the_run(config, world, tmp_path, whole):
+    run_until(config, tmp_path / "run", 3 * EPOCH)  # saved and pruned; the result is owed
+    left = tmp_path / "run" / "checkpoints" / str(EPOCH - 1)
+    (left / "state").mkdir(parents=True)
+    result = train(config, tmp_path / "run")
+    assert not left.exists()
+    assert result["roc_auc"] == whole[1]["roc_auc"]
+
+
 def test_pruning_from_a_dense_warmup_is_pruning_from_scratch(config, whole, tmp_path):
     """Up to rounding: the dense step is another program, which XLA may fuse in another order."""
     dense = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
