@@ -28,6 +28,7 @@ def test_by_path_shape_kept_and_rate():
         dl_masks.summarize({"r": np.ones(3, np.float32)})
 
 
+@pytest.mark.filterwarnings("ignore:The chararray class is deprecated:DeprecationWarning")  # treescope's
 def test_treescope_shows_trees_and_summaries():
     text = treescope.render_to_text(TREE)
     assert "bool" in text
