@@ -8,56 +8,33 @@ step's time the device waits for the host.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import jax
 from train_rivals import Program
-from train_step import OURS, ROWS, batches_of, config_of, our_program, schema_of
+from train_step import OURS, batches_of, config_of, our_program, parser_of, schema_of, seconds
 
 from deeplight_jax.data.schema import Batch
-
-
-def run(program: Program, batches: list[Batch], steps: int) -> float:
-    """Seconds a step."""
-    began = time.perf_counter()
-    for number in range(steps):
-        program.step(batches[number % len(batches)])
-    program.wait()
-    return (time.perf_counter() - began) / steps
 
 
 def kernels(program: Program, batches: list[Batch], steps: int) -> Counter[str]:
     """Nanoseconds by kernel, of all steps."""
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            run(program, batches, steps)
+            seconds(program, batches, steps)
         trace = next(Path(folder).rglob("*.xplane.pb"))
         planes = jax.profiler.ProfileData.from_file(str(trace)).planes
         found: Counter[str] = Counter()
         for line in (line for plane in planes if "GPU" in plane.name for line in plane.lines):
-            if "Compute" in line.name:
-                found.update(_nanoseconds(line))
-    return found
-
-
-def _nanoseconds(line: Any) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for event in line.events:
-        found[event.name] += event.duration_ns
+            for event in line.events if "Compute" in line.name else ():
+                found[event.name] += event.duration_ns
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--table-rows", type=int, default=ROWS)
-    parser.add_argument("--batch", type=int, default=2048)
+    parser = parser_of(__doc__)
     parser.add_argument("--steps", type=int, default=50, help="a multiple of the interval between events")
     parser.add_argument("--only", nargs="+", default=["pruned", "lazy"], help="programs that hold a word")
     options = parser.parse_args()
@@ -67,10 +44,11 @@ def main() -> None:
     batches = batches_of(schema, options.batch)
     for name in (n for n in OURS if any(word in n for word in options.only)):
         program = our_program(config_of(options, OURS[name]), schema, options.batch)
-        run(program, batches, options.steps)
-        seconds, found = run(program, batches, options.steps), kernels(program, batches, options.steps)
+        seconds(program, batches, options.steps)  # compiles
+        took = seconds(program, batches, options.steps)
+        found = kernels(program, batches, options.steps)
         busy = sum(found.values()) / options.steps / 1e3
-        print(f"\n{name}: {1e3 * seconds:.3g} ms a step, kernels busy {busy:.0f} us\n")
+        print(f"\n{name}: {1e3 * took:.3g} ms a step, kernels busy {busy:.0f} us\n")
         print("| us a step | kernel |\n|---|---|")
         for kernel, nanoseconds in found.most_common(12):
             print(f"| {nanoseconds / options.steps / 1e3:.1f} | {kernel[:80]} |")

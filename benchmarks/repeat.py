@@ -9,21 +9,15 @@ are compared. A GPU adds the gradients of a row's readers in the order in which 
 
 from __future__ import annotations
 
-import argparse
-
 import jax
 import numpy as np
-from train_step import OURS, ROWS, batches_of, config_of, our_training, schema_of
+from train_step import OURS, batches_of, config_of, our_training, parser_of, schema_of
 
 PROGRAMS = ("ours", "ours, pruned: D90-R90-F40", "ours, lazy_adam", "ours, rowwise_adagrad")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--table-rows", type=int, default=ROWS)
-    parser.add_argument("--batch", type=int, default=2048)
+    parser = parser_of(__doc__)
     parser.add_argument("--steps", type=int, default=200)
     options = parser.parse_args()
     schema = schema_of(options.table_rows, 13, 26)

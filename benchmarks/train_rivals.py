@@ -131,7 +131,8 @@ def make_rival(name: str, config: Config, schema: Schema, threads: int) -> Progr
     import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(threads)
-    torch.set_float32_matmul_precision("high")  # TF32 on a GPU that has it; a CPU knows no such thing
+    if _device() == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return RIVALS[name](config, schema)

@@ -36,7 +36,8 @@ from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.training.job import numbered_step
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
-from deeplight_jax.training.state import init_state
+from deeplight_jax.training.state import TrainState, init_state
+from deeplight_jax.training.step import NumberedStep
 
 ROWS = 1_326_055  # of the paper's Criteo table
 PRUNED = {
@@ -77,7 +78,7 @@ def batches_of(schema: Schema, rows: int, count: int = 8) -> list[Batch]:
     return found
 
 
-def our_training(config: Config, schema: Schema, batch: int) -> tuple[Callable[[], Any], Any]:
+def our_training(config: Config, schema: Schema, batch: int) -> tuple[Callable[[], TrainState], NumberedStep]:
     """How the package makes a state, and its own step."""
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
@@ -215,12 +216,18 @@ def config_of(options: argparse.Namespace, changes: dict[str, Any]) -> Config:
     return override(default_config(), {"data.batch_size": options.batch, **changes})
 
 
-def main() -> None:
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Options of every script that measures these steps: the table's and the batch's rows."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--table-rows", type=int, default=ROWS)
     parser.add_argument("--batch", type=int, default=2048)
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--block", type=int, default=10, help="steps in a block")
     parser.add_argument("--only", nargs="+", help="programs whose names hold one of these words")

@@ -54,13 +54,13 @@ from deeplight_jax.training.job import (
 )
 from deeplight_jax.training.loop import REPORT_STEPS
 from deeplight_jax.training.optimizer import build_optimizer
-from deeplight_jax.training.plan import prunes_at
 from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
 from deeplight_jax.training.state import TrainState, abstract_state
 from deeplight_jax.training.step import (
     NumberedStep,
     TrainStep,
     device_is_apart,
+    events_are_apart,
     step_by_number,
     train_step_of,
 )
@@ -151,7 +151,6 @@ def _run_group(
     member_bytes = nbytes(abstract_state(first.model, first.data.schema, optimizer))
     place = plan_place(len(lanes), member_bytes, per_device)
     program: NumberedStep | None = None
-    apart = device_is_apart() and bool(components)
     for start in range(0, len(lanes), place.size):
         wave = lanes[start : start + place.size]
         states = _begin(wave, resume_step, components)
@@ -161,12 +160,10 @@ def _run_group(
         stacked = stack(states, place)
         del states
         if program is None:
-            usual = step_of(False if apart else None)
+            usual = step_of(False if events_are_apart(plan) else None)
             at_once = layout or _layout(usual, place, stacked, wave[0].job)
             program = step_by_number(
-                lambda event, n=at_once: make_program(step_of(event), place, n),
-                partial(prunes_at, plan, first.config),
-                apart=apart,
+                lambda event, n=at_once: make_program(step_of(event), place, n), plan, first.config
             )
             _LOG.info("%d members, %d a device, %d at once", len(lanes), place.per_device, at_once)
         _run_wave(wave, stacked, program, place, progress)

@@ -29,12 +29,11 @@ from deeplight_jax.training.inspect import state_shapes
 from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.merging import load_initial_masks
 from deeplight_jax.training.optimizer import build_optimizer
-from deeplight_jax.training.plan import Plan, check_prunable, make_plan, prunes_at
+from deeplight_jax.training.plan import Plan, check_prunable, make_plan
 from deeplight_jax.training.state import TrainState, abstract_state, init_state
 from deeplight_jax.training.step import (
     NumberedStep,
     TrainStep,
-    device_is_apart,
     make_train_step,
     step_by_number,
     train_step_of,
@@ -77,10 +76,8 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
 def numbered_step(
     place: Placement, model: nn.Module, schema: Schema, optimizer: Any, config: Config, plan: Plan
 ) -> NumberedStep:
-    """A run's step: one program, or on a GPU one for pruning events and one for the rest."""
-    program_of = partial(placed_step, place, model, schema, optimizer, config)
-    apart = device_is_apart() and bool(plan.components)
-    return step_by_number(program_of, partial(prunes_at, plan, config), apart=apart)
+    """`step_by_number` of the programs over a placement's devices."""
+    return step_by_number(partial(placed_step, place, model, schema, optimizer, config), plan, config)
 
 
 class PlacedStep(NamedTuple):

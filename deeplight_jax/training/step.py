@@ -14,12 +14,14 @@ from deeplight_jax.config import Config
 from deeplight_jax.data.schema import Batch
 from deeplight_jax.sparsity.branch import change_if
 from deeplight_jax.training.memory import keep_freed_memory
+from deeplight_jax.training.plan import Plan, prunes_at
 from deeplight_jax.training.rowsparse import handed, rows_read, take
 from deeplight_jax.training.state import TrainState
 
 _LARGEST = 1e19  # its square is still a float32
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, jax.Array]]
 NumberedStep = Callable[[Any, Batch, int], tuple[Any, jax.Array]]
+"""(state, batch, number of the step from 1) -> (state, loss), as the host knows the number."""
 
 
 def mean_log_loss(logits: jax.Array, batch: Batch) -> jax.Array:
@@ -49,27 +51,28 @@ def device_is_apart() -> bool:
     return jax.default_backend() != "cpu"
 
 
+def events_are_apart(plan: Plan) -> bool:
+    """Whether a run's pruning events have a program of their own, so that no step has a branch."""
+    return device_is_apart() and bool(plan.components)
+
+
 def step_by_number(
-    program_of: Callable[[bool | None], Callable[[Any, Batch], Any]],
-    is_event: Callable[[int], bool],
-    *,
-    apart: bool,
+    program_of: Callable[[bool | None], Callable[[Any, Batch], Any]], plan: Plan, config: Config
 ) -> NumberedStep:
-    """A step that is told its number by the host.
+    """A run's step: one program, or where `events_are_apart` one for pruning events and one for the rest.
 
     Args:
       program_of: makes the jitted step for pruning events, for other steps, or (None) with a branch.
-      is_event: whether the step of a number prunes.
-      apart: two programs without a branch, the second compiled at the first event; else one for both.
+      plan, config: of the run.
 
     Returns:
       `step(state, batch, number)`, which returns what the program does.
     """
-    if not apart:
+    if not events_are_apart(plan):
         program = program_of(None)
         return lambda state, batch, _: program(state, batch)
     between, at_event = program_of(False), program_of(True)
-    return lambda state, batch, number: (at_event if is_event(number) else between)(state, batch)
+    return lambda state, batch, n: (at_event if prunes_at(plan, config, n) else between)(state, batch)
 
 
 def train_step_of(

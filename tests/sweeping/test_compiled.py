@@ -18,6 +18,7 @@ from deeplight_jax.sweeping import Sweep, axis, codes, compiled, ledger, product
 from deeplight_jax.sweeping.launch import Options, run_sweep
 from deeplight_jax.sweeping.results import rows
 from deeplight_jax.sweeping.stacking import AXIS, Place, fastest_layout, make_program, plan_place, stack, take
+from deeplight_jax.training import step as steps
 from deeplight_jax.training.inspect import load_run
 from deeplight_jax.training.job import make_job
 from deeplight_jax.training.loop import train
@@ -80,6 +81,7 @@ def test_a_member_is_the_run_it_would_be_alone(index, counted, world, tmp_path):
     for result in (alone, together):
         assert result.pop("wall_s") > 0
     a, b = load_run(member), load_run(tmp_path / "alone")
+    assert jax.tree.structure((a.params, a.masks)) == jax.tree.structure((b.params, b.masks))
     jax.tree.map(np.testing.assert_array_equal, a.masks, b.masks)
     jax.tree.map(
         lambda x, y: np.testing.assert_allclose(x, y, rtol=ROUNDING, atol=ROUNDING), a.params, b.params
@@ -100,7 +102,8 @@ def test_programs_apart_train_members_as_one_with_a_branch(config, world, tmp_pa
     monkeypatch.setattr(compiled, "make_program", lambda *a: programs.append(make(*a)) or programs[-1])
     found = []
     for apart in (False, True):
-        monkeypatch.setattr(compiled, "device_is_apart", lambda apart=apart: apart)
+        for reader in (compiled, steps):  # of batches; of programs
+            monkeypatch.setattr(reader, "device_is_apart", lambda apart=apart: apart)
         programs.clear()
         status = run_sweep(sweep, tmp_path / str(apart), COMPILED, data=world)
         assert (len(status.done), status.failed) == (2, {})
@@ -123,7 +126,7 @@ def test_members_that_begin_at_other_steps_are_the_runs_they_would_be_alone(conf
     assert {"training", "evaluating"} <= told
     for name, evaluated in zip(status.done, ([26, 39], [39]), strict=True):
         member = ledger.place(tmp_path / "s", name)
-        lines = [json.loads(line) for line in (member / "metrics.jsonl").read_text().splitlines()]
+        lines = rows_of((member / "metrics.jsonl").read_text())
         assert [line["step"] for line in lines if "split" in line] == evaluated
         alone = train(
             from_json((member / "config.json").read_text()), tmp_path / name, data=world, split="valid"

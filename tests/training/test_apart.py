@@ -12,8 +12,8 @@ from whole_runs import final_state
 from deeplight_jax.config import default_config, override
 from deeplight_jax.data import ahead
 from deeplight_jax.training import job as jobs
+from deeplight_jax.training import step as steps
 from deeplight_jax.training.loop import train
-from deeplight_jax.training.step import device_is_apart
 
 WAYS = {
     "adam": {"train.on_nonfinite": "skip"},
@@ -37,7 +37,7 @@ def test_programs_apart_train_as_one_with_a_branch(way, world, tmp_path, monkeyp
     monkeypatch.setattr(jobs, "make_train_step", lambda *a: made.append(make(*a)) or made[-1])
     ends = []
     for apart in (False, True):
-        monkeypatch.setattr(jobs, "device_is_apart", lambda apart=apart: apart)
+        monkeypatch.setattr(steps, "device_is_apart", lambda apart=apart: apart)
         made.clear()
         result = train(config, tmp_path / str(apart))
         assert [step._cache_size() for step in made] == [1, 1] if apart else [1]
@@ -89,5 +89,5 @@ def test_an_error_in_drawing_comes_where_its_batch_would():
 
 def test_a_cpu_draws_its_batches_itself():
     source = iter([1, 2])
-    with ahead.drawn_ahead(source, ahead=device_is_apart()) as batches:  # pyright: ignore
+    with ahead.drawn_ahead(source, ahead=steps.device_is_apart()) as batches:  # pyright: ignore
         assert batches is source

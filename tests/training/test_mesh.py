@@ -167,7 +167,7 @@ def test_a_run_may_go_on_on_other_meshes(one, world, tmp_path):
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_mesh_starts_from_the_same_weights_and_steps_alike(apart, one, world, tmp_path, monkeypatch):
     """With one program, and as on GPUs with one for the steps that are events and one for others."""
-    monkeypatch.setattr("deeplight_jax.training.job.device_is_apart", lambda: apart)
+    monkeypatch.setattr("deeplight_jax.training.step.device_is_apart", lambda: apart)
     config = override(one[0], {"sparsity.warmup_epochs": 0.0, "sparsity.interval_steps": 2})
     jobs = [
         make_job(override(config, {"mesh.data": d, "mesh.table": t}), tmp_path, world, lambda *_: None)
