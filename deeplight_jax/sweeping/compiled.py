@@ -43,7 +43,6 @@ from deeplight_jax.sweeping.stacking import (
     widen,
 )
 from deeplight_jax.training import checkpoint, run
-from deeplight_jax.training.history import Evaluation, should_stop
 from deeplight_jax.training.job import (
     Job,
     batches_behind,
@@ -55,6 +54,7 @@ from deeplight_jax.training.job import (
 from deeplight_jax.training.loop import REPORT_STEPS
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
+from deeplight_jax.training.standing import Standing
 from deeplight_jax.training.state import TrainState, abstract_state
 from deeplight_jax.training.step import (
     NumberedStep,
@@ -78,7 +78,7 @@ class Lane:
     job: Job
     directory: Path
     events: SummaryWriter | None = None
-    history: list[Evaluation] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
     losses: tuple[float, ...] = ()  # of steps before this program's, not yet reported
     owes_evaluation: bool = False
     spent_s: float = 0.0  # by itself: its share of the wave's time
@@ -190,7 +190,7 @@ def _begin(lanes: Sequence[Lane], step: int, components: Sequence[Component]) ->
             masks = masks_to_start_from(job)
             run.start(job.workdir, job.config, job.data)
             start = start_or_resume(job, masks, step)
-            lane.history, lane.spent_s = start.history, start.wall_s
+            lane.standing, lane.spent_s = start.standing, start.wall_s
             lane.losses, lane.owes_evaluation = start.losses, start.owes_evaluation
             states.append(widen(start.state, job.labels, components))
     return states
@@ -266,15 +266,14 @@ class _Clock:
 def _stop_the_patient(lanes: Sequence[Lane], clock: _Clock) -> None:
     """Lanes in which nothing got better for long enough are done."""
     for lane in lanes:
-        settings = lane.job.config.train
-        if lane.alive and should_stop(lane.history, settings.monitor, settings.patience):
+        if lane.alive and lane.standing.should_stop(lane.job.config.train.patience):
             _conclude(lane, clock)
 
 
 def _conclude(lane: Lane, clock: _Clock) -> None:
     if lane.alive:
         with lane.guarded():
-            conclude(lane.job, lane.history, clock.spent_s(lane), "valid")
+            conclude(lane.job, lane.standing, clock.spent_s(lane), "valid")
         lane.alive = False
 
 
@@ -314,7 +313,7 @@ def _evaluate(
             assert lane.events
             churn, metrics = take_part(stacked.churn, i, place), metrics_of(own, split)
             found = record_evaluation(lane.job, params, churn, metrics, step, lane.events)
-            lane.history = [*lane.history, found]
+            lane.standing = lane.standing.after(found, lane.job.config.train.monitor)
 
 
 def _save(
@@ -330,8 +329,8 @@ def _save(
             with lane.guarded():
                 state = take(stacked, i, place)
                 own = narrow(state, lane.job.labels, lane.job.plan.components)
-                save(lane.job, own, lane.history, clock.spent_s(lane), [*lane.losses, *pending[i]])
+                save(lane.job, own, lane.standing, clock.spent_s(lane), [*lane.losses, *pending[i]])
     for lane in lanes:
         if lane.alive:
             with lane.guarded():
-                forget(lane.job, lane.history, int(stacked.step))
+                forget(lane.job, lane.standing, int(stacked.step))

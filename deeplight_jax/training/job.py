@@ -24,12 +24,12 @@ from deeplight_jax.sparsity.algebra import leaves_by_path
 from deeplight_jax.sparsity.components import Labels, Masks
 from deeplight_jax.training import checkpoint, hosts, run
 from deeplight_jax.training.digests import split_step
-from deeplight_jax.training.history import Evaluation
 from deeplight_jax.training.inspect import state_shapes
 from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.merging import load_initial_masks
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import Plan, check_prunable, make_plan
+from deeplight_jax.training.standing import Standing, read_standing
 from deeplight_jax.training.state import TrainState, abstract_state, init_state
 from deeplight_jax.training.step import (
     NumberedStep,
@@ -162,7 +162,7 @@ class Start(NamedTuple):
 
     Attributes:
       state: of the last step done.
-      history: evaluations so far.
+      standing: after the evaluations so far.
       wall_s: seconds spent so far.
       losses: of steps not yet reported; NaN of skipped ones.
       owes_evaluation: an epoch ended with `state`, but the run was stopped before it was evaluated.
@@ -170,7 +170,7 @@ class Start(NamedTuple):
     """
 
     state: TrainState
-    history: list[Evaluation]
+    standing: Standing
     wall_s: float
     losses: tuple[float, ...] = ()
     owes_evaluation: bool = False
@@ -201,10 +201,10 @@ def load_start(job: Job, masks: Masks | None, step: int | None = None) -> Start:
     if step:
         state, about = checkpoint.restore(directory, step, true_state(job), job.place)
         losses = tuple(math.nan if x is None else x for x in about.get("losses", ()))
-        history, owes = [Evaluation(**e) for e in about["history"]], about.get("owes_evaluation", False)
-        return Start(state, history, about["wall_s"], losses, owes, resumed=True)
+        standing, owes = read_standing(about, job.config.train.monitor), about.get("owes_evaluation", False)
+        return Start(state, standing, about["wall_s"], losses, owes, resumed=True)
     state = _inherit(job) if job.config.train.init_from else fresh_state(job)
-    return Start(state if masks is None else state.held_to(job.place.put(masks)), [], 0.0)
+    return Start(state if masks is None else state.held_to(job.place.put(masks)), Standing(), 0.0)
 
 
 def begins_at(job: Job) -> int:

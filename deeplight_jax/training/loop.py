@@ -19,7 +19,6 @@ from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.training import hosts, run
 from deeplight_jax.training.checkpoint import saved_steps
 from deeplight_jax.training.finite import LossNotFinite, explain
-from deeplight_jax.training.history import Evaluation, should_stop
 from deeplight_jax.training.job import (
     Job,
     Progress,
@@ -31,6 +30,7 @@ from deeplight_jax.training.job import (
     start_or_resume,
 )
 from deeplight_jax.training.record import conclude, evaluate_epoch, forget, report, save
+from deeplight_jax.training.standing import Standing
 from deeplight_jax.training.state import TrainState
 from deeplight_jax.training.step import device_is_apart
 from deeplight_jax.training.stopping import Stop, StopAsked, Terminated, held_back
@@ -114,11 +114,11 @@ def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
     start = start_or_resume(job, masks)
     with _events(job.workdir / "tensorboard", int(start.state.step) + 1) as events:
         try:
-            history, wall_s = _train_epochs(job, start, events, began - start.wall_s)
+            standing, wall_s = _train_epochs(job, start, events, began - start.wall_s)
         except LossNotFinite as error:
             error.__traceback__ = None  # its frames hold the state, whose memory going there again needs
             raise RunError(f"{error}; {explain(job, masks, error.step)}") from error
-    return conclude(job, history, wall_s, split)
+    return conclude(job, standing, wall_s, split)
 
 
 def _events(directory: Path, step: int) -> SummaryWriter:
@@ -126,23 +126,21 @@ def _events(directory: Path, step: int) -> SummaryWriter:
     return SummaryWriter(str(directory), purge_step=step, write_to_disk=hosts.is_first())
 
 
-def _train_epochs(
-    job: Job, start: Start, events: SummaryWriter, began: float
-) -> tuple[list[Evaluation], float]:
-    """Steps to the planned end, or until patience runs out; returns evaluations and seconds spent.
+def _train_epochs(job: Job, start: Start, events: SummaryWriter, began: float) -> tuple[Standing, float]:
+    """Steps to the planned end, or until patience runs out; returns where it stands and seconds spent.
 
     A signal to end is held back until the step that it arrives in is saved; an evaluation is not waited for.
     """
     plan, settings = job.plan, job.config.train
-    state, history = start.state, start.history
+    state, standing = start.state, start.standing
     losses: list[Any] = [*start.losses]
     first = int(state.step)
     with drawn_ahead(batches_behind(job, first), ahead=device_is_apart()) as batches, held_back() as stop:
         if start.owes_evaluation:
-            history = _evaluated(job, state, history, first, events, stop)
+            standing = _evaluated(job, state, standing, first, events, stop)
         for step in () if stop.signal and not hosts.are_several() else range(first + 1, plan.total_steps + 1):
             epoch_begins = (step - 1) % plan.epoch_steps == 0
-            if epoch_begins and should_stop(history, settings.monitor, settings.patience):
+            if epoch_begins and standing.should_stop(settings.patience):
                 break
             state, loss = job.step(state, next(batches), step)
             losses.append(loss)
@@ -152,29 +150,30 @@ def _train_epochs(
                 report(job, state.churn, step, losses, events)
                 losses = []
             if epoch_ends:
-                history = _evaluated(job, state, history, step, events, stop)
+                standing = _evaluated(job, state, standing, step, events, stop)
             ends = hosts.any_asked(stop.signal is not None, step)
             if saves or ends:
-                save(job, state, history, time.monotonic() - began, losses)
-                forget(job, history, step)
+                save(job, state, standing, time.monotonic() - began, losses)
+                forget(job, standing, step)
             if ends:
                 _announce(job, step, stop)
                 if stop.signal is None:
                     raise Terminated
                 break
             job.progress("training", step, plan.total_steps)
-    return history, time.monotonic() - began
+    return standing, time.monotonic() - began
 
 
 def _evaluated(
-    job: Job, state: TrainState, history: list[Evaluation], step: int, events: SummaryWriter, stop: Stop
-) -> list[Evaluation]:
-    """The evaluations with this one behind them, or as they are if a signal has cut it short."""
+    job: Job, state: TrainState, standing: Standing, step: int, events: SummaryWriter, stop: Stop
+) -> Standing:
+    """The standing with this evaluation in it, or as it is if a signal has cut it short."""
     try:
         watched = job if hosts.are_several() else job._replace(progress=stop.watch(job.progress))
-        return [*history, evaluate_epoch(watched, state, step, events)]
+        found = evaluate_epoch(watched, state, step, events)
+        return standing.after(found, job.config.train.monitor)
     except StopAsked:
-        return history
+        return standing
 
 
 def _announce(job: Job, step: int, stop: Stop) -> None:

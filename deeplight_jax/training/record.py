@@ -19,10 +19,10 @@ from deeplight_jax.models import abstract_params
 from deeplight_jax.sparsity.churn import Churn, read_churn
 from deeplight_jax.training import checkpoint, run
 from deeplight_jax.training.finite import check_losses, check_state
-from deeplight_jax.training.history import Evaluation, best
 from deeplight_jax.training.hosts import first_does, meet
 from deeplight_jax.training.job import Job, true_state
 from deeplight_jax.training.plan import is_ripe, targets
+from deeplight_jax.training.standing import Evaluation, Standing
 from deeplight_jax.training.state import TrainState
 from deeplight_jax.training.stored import ROWS_BEHIND
 
@@ -98,7 +98,7 @@ def record_evaluation(
 def save(
     job: Job,
     state: TrainState,
-    history: Sequence[Evaluation],
+    standing: Standing,
     wall_s: float,
     losses: Sequence[jax.typing.ArrayLike] = (),
 ) -> None:
@@ -107,7 +107,7 @@ def save(
     Args:
       job: the run.
       state: what to save.
-      history: evaluations so far.
+      standing: after the evaluations so far.
       wall_s: seconds spent so far.
       losses: f32[] of each step since the last report.
 
@@ -117,8 +117,8 @@ def save(
     step = int(state.step)
     check_state(job, state)
     pending = [None if np.isnan(x) else float(x) for x in check_losses(job, step, losses)]
-    owes = step % job.plan.epoch_steps == 0 and (not history or history[-1].step != step)
-    about = {"history": [e._asdict() for e in history], "wall_s": wall_s}
+    owes = step % job.plan.epoch_steps == 0 and (standing.last is None or standing.last.step != step)
+    about = {"standing": standing.to_json(), "wall_s": wall_s}
     about |= {"losses": pending, "owes_evaluation": owes}
     true = None
     if job.place.mesh is not None:
@@ -128,25 +128,24 @@ def save(
     checkpoint.save(job.workdir / "checkpoints", state, about, job.labels, true)
 
 
-def forget(job: Job, history: Sequence[Evaluation], step: int) -> None:
+def forget(job: Job, standing: Standing, step: int) -> None:
     """Drop all checkpoints but the latest few up to a step, which is saved, and the best.
 
     Later ones are of a program that was killed while other members of a sweep had not saved them.
     """
     directory = job.workdir / "checkpoints"
-    leader = best(history, job.config.train.monitor)
     latest = [s for s in checkpoint.saved_steps(directory) if s <= step][-job.config.train.keep :]
-    first_does(checkpoint.prune, directory, {*latest, *([leader.step] if leader else [])})
+    first_does(checkpoint.prune, directory, {*latest, *([standing.best.step] if standing.best else [])})
 
 
-def conclude(job: Job, history: Sequence[Evaluation], wall_s: float, split: str) -> dict[str, Any]:
+def conclude(job: Job, standing: Standing, wall_s: float, split: str) -> dict[str, Any]:
     """Evaluate the best checkpoint on a split ("valid" where the data lacks it) and write the result.
 
     Raises:
       RunError: no evaluation is of a model that has reached its targets.
     """
-    leader = best(history, job.config.train.monitor)
-    if leader is None:
+    leader, last = standing.best, standing.last
+    if leader is None or last is None:
         raise RunError(f"{job.workdir}: no evaluation reached the target rates; train for more epochs")
     state, _ = checkpoint.restore(job.workdir / "checkpoints", leader.step, true_state(job), job.place)
     params = state.projected()
@@ -155,7 +154,7 @@ def conclude(job: Job, history: Sequence[Evaluation], wall_s: float, split: str)
     result = {
         **metrics.to_json(),
         "split": name,
-        "steps": history[-1].step,
+        "steps": last.step,
         "best_step": leader.step,
         "valid": {"roc_auc": leader.roc_auc, "log_loss": leader.log_loss},
         **sparsity_report(_whole(job, params), job.labels, targets(job.plan)),

@@ -1,10 +1,9 @@
-"""Plans and histories: pure decisions of a run."""
+"""Plans: pure decisions of a run."""
 
 import pytest
 
 from deeplight_jax.config import default_config, override
 from deeplight_jax.errors import ConfigError
-from deeplight_jax.training.history import Evaluation, best, should_stop
 from deeplight_jax.training.plan import check_prunable, is_ripe, make_plan, targets
 
 PAPER_ROWS = 41_256_556
@@ -78,25 +77,3 @@ def test_accepting_a_short_schedule_says_what_is_reached():
 def test_too_short_is_an_error_with_a_remedy():
     with pytest.raises(ConfigError, match=r"50 pruning steps \(of 100 in all\) reach 0.5% of the targets"):
         make_plan(config(sparsity__dnn=0.9, train__epochs=4), 2048 * 25)
-
-
-def evaluations(*rows):
-    return [Evaluation(10 * (i + 1), ripe, auc, 1 - auc) for i, (ripe, auc) in enumerate(rows)]
-
-
-def test_the_best_is_ripe_and_the_earliest_of_equals():
-    history = evaluations((False, 0.9), (True, 0.7), (True, 0.8), (True, 0.8))
-    for monitor in ("roc_auc", "log_loss"):
-        leader = best(history, monitor)
-        assert leader is not None
-        assert leader.step == 30
-    assert best(history[:1], "roc_auc") is None
-
-
-def test_patience_counts_ripe_evaluations_only():
-    waiting = evaluations((False, 0.9), (False, 0.8), (False, 0.7))
-    assert not should_stop(waiting, "roc_auc", 1)
-    history = evaluations((False, 0.9), (True, 0.7), (True, 0.6), (True, 0.65))
-    assert should_stop(history, "roc_auc", 2)
-    assert not should_stop(history, "roc_auc", 3)
-    assert not should_stop(history, "roc_auc", 0)

@@ -17,6 +17,7 @@ from deeplight_jax.training.inspect import load_masks, load_run
 from deeplight_jax.training.job import make_job, masks_to_start_from, start_or_resume
 from deeplight_jax.training.loop import train
 from deeplight_jax.training.merging import load_comparable, merge_masks
+from deeplight_jax.training.standing import Standing
 from deeplight_jax.training.state import abstract_state
 
 
@@ -165,9 +166,9 @@ def test_pruning_goes_on_from_given_masks_and_regrowth_leaves_them(pruned, ticke
 def test_a_ticket_is_another_runs_weights_within_the_masks(pruned, ticket, config, world):
     settings = {"sparsity.init_masks": ticket, "train.init_from": f"{pruned}@25", "sparsity.regrow": False}
     job = make_job(override(config, FREE | settings), pruned / "none", world, lambda *_: None)
-    state, history, *_ = start_or_resume(job, masks_to_start_from(job))
+    state, standing, *_ = start_or_resume(job, masks_to_start_from(job))
     parent = restored(pruned, override(config, {"sparsity.embedding": 0.0}), world)[25]
-    assert (int(state.step), history) == (25, [])
+    assert (int(state.step), standing) == (25, Standing())
     same(state.params, apply_masks(parent.params, load_masks(pruned).masks))
 
 
