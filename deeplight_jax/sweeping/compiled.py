@@ -18,7 +18,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from deeplight_jax.data.ahead import drawn_ahead
 from deeplight_jax.data.prepared import Prepared
@@ -43,6 +42,7 @@ from deeplight_jax.sweeping.stacking import (
     widen,
 )
 from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.events import ScalarEvents
 from deeplight_jax.training.job import (
     Job,
     batches_behind,
@@ -77,7 +77,7 @@ class Lane:
     member: Member
     job: Job
     directory: Path
-    events: SummaryWriter | None = None
+    events: ScalarEvents | None = None
     standing: Standing = field(default_factory=Standing)
     losses: tuple[float, ...] = ()  # of steps before this program's, not yet reported
     owes_evaluation: bool = False
@@ -204,7 +204,7 @@ def _run_wave(
     with ExitStack() as stack_:
         beat = stack_.enter_context(ledger.beating(lanes[0].directory, [x.member.name for x in lanes]))
         for lane in lanes:
-            writer = SummaryWriter(str(lane.job.workdir / "tensorboard"), purge_step=first + 1)
+            writer = ScalarEvents(lane.job.workdir / "tensorboard", first + 1)
             lane.events = stack_.enter_context(writer)
 
         def advance(step: int, total: int) -> None:

@@ -9,11 +9,15 @@ Orbax notices neither a flipped bit nor another shape, so digests are compared b
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
+from rich.filesize import decimal
 
 from deeplight_jax.errors import MaskError, RunError
 from deeplight_jax.mesh import Placement
@@ -65,11 +69,14 @@ def save(
         first_does(_seal, directory, step, masks, _prunable(params, labels))
         meet(f"saved {step}")
     except (OSError, MaskError, ValueError) as error:  # a full disk is a ValueError to Orbax
-        raise as_lost(error) or _refused(target, error) from error  # gloo's too come as ValueError
+        raise as_lost(error) or _refused(target, error, state) from error  # gloo's too come as ValueError
 
 
-def _refused(target: Path, error: Exception) -> RunError:
-    why = "No space left on device" if "RESOURCE_EXHAUSTED" in str(error) else first_line(error)
+def _refused(target: Path, error: Exception, state: TrainState) -> RunError:
+    why = first_line(error)
+    if "RESOURCE_EXHAUSTED" in str(error) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        need = decimal(sum(x.nbytes for x in jax.tree.leaves(state)))
+        why = f"No space left on device: a checkpoint takes up to {need}"
     return RunError(f"cannot save {target} ({why}); free disk space or name another --workdir")
 
 

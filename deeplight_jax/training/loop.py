@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from deeplight_jax.config import Config
 from deeplight_jax.data.ahead import drawn_ahead
 from deeplight_jax.data.prepared import Prepared, open_prepared
@@ -18,6 +16,7 @@ from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.training import hosts, run
 from deeplight_jax.training.checkpoint import saved_steps
+from deeplight_jax.training.events import ScalarEvents
 from deeplight_jax.training.finite import LossNotFinite, explain
 from deeplight_jax.training.job import (
     Job,
@@ -112,7 +111,8 @@ def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
     """The run from its newest checkpoint, or from its start, to its result."""
     began = time.monotonic()
     start = start_or_resume(job, masks)
-    with _events(job.workdir / "tensorboard", int(start.state.step) + 1) as events:
+    directory = job.workdir / "tensorboard" if hosts.is_first() else None
+    with ScalarEvents(directory, int(start.state.step) + 1) as events:
         try:
             standing, wall_s = _train_epochs(job, start, events, began - start.wall_s)
         except LossNotFinite as error:
@@ -121,12 +121,7 @@ def _train(job: Job, masks: Masks | None, split: str) -> dict[str, Any]:
     return conclude(job, standing, wall_s, split)
 
 
-def _events(directory: Path, step: int) -> SummaryWriter:
-    """What TensorBoard reads, from a step on; written by one host."""
-    return SummaryWriter(str(directory), purge_step=step, write_to_disk=hosts.is_first())
-
-
-def _train_epochs(job: Job, start: Start, events: SummaryWriter, began: float) -> tuple[Standing, float]:
+def _train_epochs(job: Job, start: Start, events: ScalarEvents, began: float) -> tuple[Standing, float]:
     """Steps to the planned end, or until patience runs out; returns where it stands and seconds spent.
 
     A signal to end is held back until the step that it arrives in is saved; an evaluation is not waited for.
@@ -165,7 +160,7 @@ def _train_epochs(job: Job, start: Start, events: SummaryWriter, began: float) -
 
 
 def _evaluated(
-    job: Job, state: TrainState, standing: Standing, step: int, events: SummaryWriter, stop: Stop
+    job: Job, state: TrainState, standing: Standing, step: int, events: ScalarEvents, stop: Stop
 ) -> Standing:
     """The standing with this evaluation in it, or as it is if a signal has cut it short."""
     try:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from tensorboardX import SummaryWriter
 
 from deeplight_jax.config import config_hash
 from deeplight_jax.errors import RunError
@@ -18,6 +17,7 @@ from deeplight_jax.evaluation.metrics import Metrics
 from deeplight_jax.models import abstract_params
 from deeplight_jax.sparsity.churn import Churn, read_churn
 from deeplight_jax.training import checkpoint, run
+from deeplight_jax.training.events import ScalarEvents
 from deeplight_jax.training.finite import check_losses, check_state
 from deeplight_jax.training.hosts import first_does, meet
 from deeplight_jax.training.job import Job, true_state
@@ -30,7 +30,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def report(
-    job: Job, churn: Churn, step: int, losses: Sequence[jax.typing.ArrayLike], events: SummaryWriter
+    job: Job, churn: Churn, step: int, losses: Sequence[jax.typing.ArrayLike], events: ScalarEvents
 ) -> None:
     """Write the mean loss since the last report, and how often masks have moved since the run began.
 
@@ -61,7 +61,7 @@ def report(
         events.add_scalar(f"churn/{code}_regrown", m.regrown, step)
 
 
-def evaluate_epoch(job: Job, state: TrainState, step: int, events: SummaryWriter) -> Evaluation:
+def evaluate_epoch(job: Job, state: TrainState, step: int, events: ScalarEvents) -> Evaluation:
     """Metrics of the projected model on the validation split, written down."""
     check_state(job, state)
     params = state.projected()
@@ -82,7 +82,7 @@ def _whole(job: Job, params: Any) -> Any:
 
 
 def record_evaluation(
-    job: Job, params: Any, churn: Churn, metrics: Metrics, step: int, events: SummaryWriter
+    job: Job, params: Any, churn: Churn, metrics: Metrics, step: int, events: ScalarEvents
 ) -> Evaluation:
     """Write down the validation metrics of projected parameters after some step, whose churn is given."""
     report = sparsity_report(params, job.labels, targets(job.plan))

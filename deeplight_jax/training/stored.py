@@ -33,8 +33,9 @@ def write_state(target: Path, state: TrainState, about: Mapping[str, Any]) -> No
     import orbax.checkpoint as ocp  # a third of a second, which reading masks alone need not pay
 
     types = ocp.type_handlers
-    in_place = (np.ndarray, types.NumpyHandler(deepcopy_host_arrays=False))  # nobody writes to them meanwhile
-    registry = types.create_type_handler_registry(in_place, (jax.Array, types.get_type_handler(jax.Array)))
+    registry = types.create_type_handler_registry(
+        (np.ndarray, _waiting_handler()), (jax.Array, types.get_type_handler(jax.Array))
+    )
     handler = ocp.CompositeCheckpointHandler(
         state=ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=registry),
         about=ocp.JsonCheckpointHandler(),
@@ -65,6 +66,33 @@ def read_state(
             _check_shapes(target / "state", like, about.get(ROWS_BEHIND, 0))
         state = ocp.args.StandardRestore(held, strict=not changes)
         return checkpointer.restore(target, ocp.args.Composite(state=state))["state"], about
+
+
+def _waiting_handler() -> Any:
+    """Orbax' handler of NumPy arrays, which tells of a failed write once all of them have ended.
+
+    Its own ends its event loop at the first that fails, and TensorStore reports the rest to a loop that is
+    closed: a traceback each, on the terminal, behind the one line that a user needs.
+    """
+    from orbax.checkpoint.type_handlers import NumpyHandler
+
+    class WaitingHandler(NumpyHandler):
+        def __init__(self) -> None:
+            super().__init__(deepcopy_host_arrays=False)  # nobody writes to them meanwhile
+            self._refused: list[Exception] = []
+
+        async def _open_and_write(self, *args: Any, **options: Any) -> None:
+            try:
+                await super()._open_and_write(*args, **options)
+            except Exception as error:  # raised below
+                self._refused.append(error)
+
+        async def _background_serialize(self, *args: Any, **options: Any) -> None:
+            await super()._background_serialize(*args, **options)
+            if self._refused:
+                raise self._refused[0]
+
+    return WaitingHandler()
 
 
 def _on_host(state: TrainState) -> TrainState:
