@@ -3,7 +3,8 @@
     make benchmarks [CRITEO=train70k.txt.gz]
     python benchmarks/everything.py [--criteo RAW] [--only WORD...] [--list]
 
-Writes build/benchmarks/COMMIT/NAME.txt, COMMIT being the last one that changed code. What is there is not run
+Tables of accuracy, in which no time stands, are made in two streams, each on a core; then what is timed, one
+after the other. Writes build/benchmarks/COMMIT/NAME.txt, COMMIT being the last one that changed code. What is there is not run
 again, so that a pass of hours may be interrupted; what needs rows of Criteo or a library that is not there is
 named and left out.
 """
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -47,19 +49,25 @@ class Job(NamedTuple):
     needs: str = ""
 
 
-JOBS = (
-    Job("models", f"deeplight table models {SMALL} --out OUT/runs --seeds 3", needs="criteo"),
-    Job("table5", f"deeplight table 5 {SMALL} --out OUT/runs --seeds 3", needs="criteo"),
-    Job("dropout100", f"deeplight table 5 {SMALL} --out OUT/runs100 --seeds 3 "
-        "--config.model.dropout_steps=100", needs="criteo"),
-    Job("table4", f"deeplight table 4 {SMALL} --out OUT/runs4", needs="criteo"),
-    Job("table6", f"deeplight table 6 {SMALL} --out OUT/runs --seeds 3", needs="criteo"),
-    Job("criteria", "deeplight table criteria --config experiments/criteo_criteria.py "
-        "--data OUT/criteo --out OUT/criteria --seeds 3", needs="criteo"),
-    Job("criteria_field_vector", "deeplight table criteria --config experiments/criteo_criteria.py "
-        "--data OUT/criteo --out OUT/criteria_field_vector --seeds 3 "
-        "--config.model.linear=field_vector", needs="criteo"),
-    Job("rowsparse", "rowsparse.py --data OUT/criteo --out OUT/rowsparse --seeds 3", needs="criteo"),
+ACCURACY = (
+    (
+        Job("models", f"deeplight table models {SMALL} --out OUT/runs --seeds 3", "0", "criteo"),
+        Job("table5", f"deeplight table 5 {SMALL} --out OUT/runs --seeds 3", "0", "criteo"),
+        Job("table6", f"deeplight table 6 {SMALL} --out OUT/runs --seeds 3", "0", "criteo"),
+    ),
+    (
+        Job("dropout100", f"deeplight table 5 {SMALL} --out OUT/runs100 --seeds 3 "
+            "--config.model.dropout_steps=100", "1", "criteo"),
+        Job("table4", f"deeplight table 4 {SMALL} --out OUT/runs4", "1", "criteo"),
+        Job("criteria", "deeplight table criteria --config experiments/criteo_criteria.py "
+            "--data OUT/criteo --out OUT/criteria --seeds 3", "1", "criteo"),
+        Job("criteria_field_vector", "deeplight table criteria --config experiments/criteo_criteria.py "
+            "--data OUT/criteo --out OUT/criteria_field_vector --seeds 3 "
+            "--config.model.linear=field_vector", "1", "criteo"),
+        Job("rowsparse", "rowsparse.py --data OUT/criteo --out OUT/rowsparse --seeds 3", "1", "criteo"),
+    ),
+)  # fmt: skip
+TIMED = (
     Job("unread", "rowsparse.py --unread"),
     Job("headroom", "headroom.py --data OUT/criteo", needs="criteo sklearn"),
     Job("training_models", "models.py --rounds 3 --steps 3"),
@@ -80,6 +88,7 @@ JOBS = (
         "collectives.py --data 4 --table 2"),
     Job("sweep", "sweep.py --rows 20000 --rounds 1", ""),
 )  # fmt: skip
+JOBS = (*ACCURACY[0], *ACCURACY[1], *TIMED)
 
 
 def commit() -> str:
@@ -162,8 +171,18 @@ def prepare(raw: Path, made: Path) -> None:
         subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
 
 
-def chosen(only: Sequence[str]) -> list[Job]:
-    return [job for job in JOBS if not only or any(word in job.name for word in only)]
+def chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
+    return [job for job in jobs if not only or any(word in job.name for word in only)]
+
+
+def in_turn(jobs: Sequence[Job], out: Path, console: Console) -> list[tuple[str, str, str]]:
+    """Jobs one after the other: their names, what became of them, and seconds; told as they end."""
+    rows = []
+    for job in jobs:
+        began = time.monotonic()
+        rows.append((job.name, state_after(job, out), f"{time.monotonic() - began:.0f}"))
+        console.print("{}: {}, {} s".format(*rows[-1]), highlight=False)
+    return rows
 
 
 def main() -> int:
@@ -176,20 +195,23 @@ def main() -> int:
     options = parser.parse_args()
     out, console = ROOT / "build" / "benchmarks" / commit(), Console()
     if options.list:
-        for job in chosen(options.only):
+        for job in chosen(JOBS, options.only):
             console.print(f"{job.name}: {job.command}", markup=False, highlight=False, soft_wrap=True)
         return 0
     out.mkdir(parents=True, exist_ok=True)
     if options.criteo:
         prepare(options.criteo.resolve(), out / "criteo")
-    table, states = Table("benchmark", "state", "s", title=str(out.relative_to(ROOT))), []
-    for job in chosen(options.only):
-        began = time.monotonic()
-        with console.status(f"{job.name}: {job.command}"):
-            states.append(state_after(job, out))
-        table.add_row(job.name, states[-1], f"{time.monotonic() - began:.0f}")
+    streams = [chosen(jobs, options.only) for jobs in ACCURACY]
+    with console.status("running; each is told as it ends"):
+        with ThreadPoolExecutor(len(streams)) as pool:
+            made = pool.map(lambda jobs: in_turn(jobs, out, console), streams)
+        rows = [row for stream in made for row in stream]
+        rows += in_turn(chosen(TIMED, options.only), out, console)
+    table = Table("benchmark", "state", "s", title=str(out.relative_to(ROOT)))
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
-    return int(any(state.startswith("failed") for state in states))
+    return int(any(state.startswith("failed") for _, state, _ in rows))
 
 
 if __name__ == "__main__":

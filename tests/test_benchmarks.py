@@ -48,6 +48,13 @@ def test_no_two_jobs_write_one_file(everything):
     assert len(set(names)) == len(names)
 
 
+def test_streams_share_no_core_and_no_folder_but_the_data(everything):
+    cores = [{job.cores for job in stream} for stream in everything.ACCURACY]
+    folders = [{w for j in s for w in j.command.split() if w.startswith("OUT/")} for s in everything.ACCURACY]
+    assert cores == [{"0"}, {"1"}]
+    assert folders[0] & folders[1] == {"OUT/criteo"}
+
+
 def test_a_job_that_fails_leaves_no_whole_file(everything, tmp_path):
     good = everything.Job("good", "deeplight --version", "")
     bad = everything.Job("bad", "deeplight train --workdir OUT", "")
