@@ -4,9 +4,9 @@
     python benchmarks/everything.py [--criteo RAW] [--only WORD...] [--list]
 
 Tables of accuracy, in which no time stands, are made in two streams, each on a core; then what is timed, one
-after the other. Writes build/benchmarks/COMMIT/NAME.txt, COMMIT being the last one that changed code. What is there is not run
-again, so that a pass of hours may be interrupted; what needs rows of Criteo or a library that is not there is
-named and left out.
+after the other. Writes build/benchmarks/COMMIT/NAME.txt, COMMIT being the last one that changed code. What is
+there is not run again, so that a pass of hours may be interrupted; what needs rows of Criteo or a library not
+found is named and left out.
 """
 
 from __future__ import annotations

@@ -204,8 +204,9 @@ def _run_wave(
     with ExitStack() as stack_:
         beat = stack_.enter_context(ledger.beating(lanes[0].directory, [x.member.name for x in lanes]))
         for lane in lanes:
-            writer = ScalarEvents(lane.job.workdir / "tensorboard", first + 1)
-            lane.events = stack_.enter_context(writer)
+            with lane.guarded():
+                events = ScalarEvents(lane.job.workdir / "tensorboard", first + 1)
+                lane.events = stack_.enter_context(events)
 
         def advance(step: int, total: int) -> None:
             beat(step, total)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -74,9 +75,8 @@ def save(
 
 def _refused(target: Path, error: Exception, state: TrainState) -> RunError:
     why = first_line(error)
-    if "RESOURCE_EXHAUSTED" in str(error) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-        need = decimal(sum(x.nbytes for x in jax.tree.leaves(state)))
-        why = f"No space left on device: a checkpoint takes up to {need}"
+    if (full := os.strerror(errno.ENOSPC)) in str(error):
+        why = f"{full}: its arrays take {decimal(sum(x.nbytes for x in jax.tree.leaves(state)))}"
     return RunError(f"cannot save {target} ({why}); free disk space or name another --workdir")
 
 

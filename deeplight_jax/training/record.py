@@ -59,6 +59,7 @@ def report(
     for code, m in moves.items():
         events.add_scalar(f"churn/{code}_pruned", m.pruned, step)
         events.add_scalar(f"churn/{code}_regrown", m.regrown, step)
+    events.flush()
 
 
 def evaluate_epoch(job: Job, state: TrainState, step: int, events: ScalarEvents) -> Evaluation:
@@ -91,6 +92,7 @@ def record_evaluation(
     first_does(run.append_metrics, job.workdir, row)
     for name in ("roc_auc", "log_loss", "calibration_ratio", *rates):
         events.add_scalar(f"valid/{name}", row[name], step)
+    events.flush()
     ripe = is_ripe(job.plan, job.config, step, pruned=int(churn.events) > 0)
     return Evaluation(step, ripe, metrics.roc_auc, metrics.log_loss)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,9 @@ def write_state(target: Path, state: TrainState, about: Mapping[str, Any]) -> No
     import orbax.checkpoint as ocp  # a third of a second, which reading masks alone need not pay
 
     types = ocp.type_handlers
+    on_host = _waiting_handler()()
     registry = types.create_type_handler_registry(
-        (np.ndarray, _waiting_handler()), (jax.Array, types.get_type_handler(jax.Array))
+        (np.ndarray, on_host), (jax.Array, types.get_type_handler(jax.Array))
     )
     handler = ocp.CompositeCheckpointHandler(
         state=ocp.PyTreeCheckpointHandler(use_ocdbt=False, type_handler_registry=registry),
@@ -45,6 +47,8 @@ def write_state(target: Path, state: TrainState, about: Mapping[str, Any]) -> No
     )
     with _unlogged("Skipping merge of OCDBT"), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(target, items)
+    if on_host.refused:
+        raise on_host.refused[0]
 
 
 def read_state(
@@ -68,31 +72,27 @@ def read_state(
         return checkpointer.restore(target, ocp.args.Composite(state=state))["state"], about
 
 
+@cache
 def _waiting_handler() -> Any:
-    """Orbax' handler of NumPy arrays, which tells of a failed write once all of them have ended.
+    """The class of Orbax' handler of NumPy arrays, but one that waits for all writes if one fails.
 
-    Its own ends its event loop at the first that fails, and TensorStore reports the rest to a loop that is
-    closed: a traceback each, on the terminal, behind the one line that a user needs.
+    Orbax' own ends its event loop at the first that fails, and TensorStore reports the rest to a loop that is
+    closed: a traceback each on the terminal.
     """
-    from orbax.checkpoint.type_handlers import NumpyHandler
+    import orbax.checkpoint as ocp
 
-    class WaitingHandler(NumpyHandler):
+    class WaitingHandler(ocp.type_handlers.NumpyHandler):
         def __init__(self) -> None:
             super().__init__(deepcopy_host_arrays=False)  # nobody writes to them meanwhile
-            self._refused: list[Exception] = []
+            self.refused: list[Exception] = []
 
         async def _open_and_write(self, *args: Any, **options: Any) -> None:
             try:
                 await super()._open_and_write(*args, **options)
-            except Exception as error:  # raised below
-                self._refused.append(error)
+            except Exception as error:  # for the caller of `save` to raise
+                self.refused.append(error)
 
-        async def _background_serialize(self, *args: Any, **options: Any) -> None:
-            await super()._background_serialize(*args, **options)
-            if self._refused:
-                raise self._refused[0]
-
-    return WaitingHandler()
+    return WaitingHandler
 
 
 def _on_host(state: TrainState) -> TrainState:

@@ -72,7 +72,7 @@ def test_the_command_tells_a_full_disk_in_a_line(deeplight, train_words, tmp_pat
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     where = re.escape(str(tmp_path / "disk" / "run"))
-    full = r"\(No space left on device(: a checkpoint takes up to [\d.]+ kB)?\); free disk space"
+    full = r"\(No space left on device(: its arrays take [\d.]+ kB)?\); free disk space"
     assert re.search(rf"cannot (save|write to) {where}\S* {full}", said)
     assert "RESOURCE_EXHAUSTED" not in said  # TensorStore's word for it, in Orbax' tracebacks
     assert "Traceback" not in said, said

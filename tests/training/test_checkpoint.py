@@ -2,6 +2,7 @@
 
 import gc
 import json
+import resource
 import shutil
 import sys
 
@@ -42,6 +43,22 @@ def test_round_trip_is_exact(state, tmp_path):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
     assert found.masks["a"]["w"].dtype == bool
+
+
+def test_a_write_that_the_system_refuses_leaves_no_checkpoint(state, tmp_path):
+    """Files over 1 kB are refused: two of the state's arrays are larger."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    noise = jax.random.normal(jax.random.key(0), (40, 50)), jax.random.normal(jax.random.key(1), (900,))
+    large = state.replace(params={"a": {"w": noise[0]}, "b": noise[1]})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(RunError, match=r"cannot save .*c/7 \(.*File too large"):
+            checkpoint.save(tmp_path / "c", large, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert checkpoint.saved_steps(tmp_path / "c") == []
+    checkpoint.save(tmp_path / "c", large, {})
+    assert checkpoint.saved_steps(tmp_path / "c") == [7]
 
 
 def test_an_ocdbt_store_of_jax_arrays_is_read(state, tmp_path):
