@@ -29,6 +29,7 @@ ORDER = [
     "data",
     "config",
     "keys",
+    "files",
     "errors",
 ]
 SCHEMA_ONLY = {"layers", "models", "sparsity"}  # of data, these know the schema alone
@@ -73,7 +74,7 @@ def test_imports_point_right(path: Path):
 
 
 @pytest.mark.parametrize(
-    "path", [p for p in FILES if room(p) in ("data", "config", "keys", "errors")], ids=str
+    "path", [p for p in FILES if room(p) in ("data", "config", "keys", "files", "errors")], ids=str
 )
 def test_data_and_config_never_import_jax(path: Path):
     assert not {n.split(".")[0] for n in imports(path)} & {"jax", "flax", "optax", "orbax"}

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from deeplight_jax.data.prepared import Prepared
 from deeplight_jax.errors import DeeplightError, ReportError
 from deeplight_jax.evaluation.evaluate import Progress
+from deeplight_jax.files import write_atomically
 from deeplight_jax.reporting.details import Details, Pairs, dense_twin, look_closely, open_rows, pairs_of
 from deeplight_jax.reporting.drawing import draw
 from deeplight_jax.reporting.naming import argument_of
@@ -17,7 +18,6 @@ from deeplight_jax.reporting.report_page import Material, report_page
 from deeplight_jax.reporting.report_tables import valid_area
 from deeplight_jax.reporting.series import group_settings
 from deeplight_jax.reporting.sources import Failure, Record, find_runs, read_latencies, read_records
-from deeplight_jax.training.checkpoint import write_atomically
 from deeplight_jax.training.inspect import load_run
 
 _PAIR_RUNS = 24  # runs whose field pairs are read: a second each

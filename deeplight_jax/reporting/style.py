@@ -7,7 +7,6 @@ from near black; series differ by their markers, too.
 from __future__ import annotations
 
 import io
-import os
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from deeplight_jax.errors import ReportError
+from deeplight_jax.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,12 +143,8 @@ def size(count: float) -> str:
 
 def save_figure(figure: Figure, path: Path, dpi: int, **options: Any) -> None:
     """Write a figure whole or not at all, as the kind of file that its ending says; OSError as it comes."""
-    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(temporary, dpi=dpi, **options)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=dpi, format=path.suffix.removeprefix(".") or None, **options)
 
 
 def write_png(figure: Figure, path: Path) -> None:

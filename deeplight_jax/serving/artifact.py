@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from deeplight_jax.errors import ArtifactError
+from deeplight_jax.files import replacing
 from deeplight_jax.serving import structure, whole
 from deeplight_jax.serving.structure import Compact
 from deeplight_jax.serving.whole import Whole
@@ -88,7 +88,7 @@ def check_place(path: str | Path) -> None:
 
 
 def save(path: str | Path, artifact: Artifact) -> None:
-    """Write a file whole or not at all: under a temporary name, synchronised, renamed.
+    """Write a file whole or not at all.
 
     Raises:
       ArtifactError: it cannot be written there.
@@ -109,17 +109,12 @@ def save(path: str | Path, artifact: Artifact) -> None:
     }
     text = json.dumps(description, allow_nan=False)
     metadata = {_KEY: text, _DIGEST: hashlib.sha256(text.encode()).hexdigest()}
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
-        save_file(arrays, temporary, metadata)  # for its owner alone, and servers have users of their own
-        temporary.chmod(0o644)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(arrays, temporary, metadata)  # for its owner alone, and servers have users of their own
+            temporary.chmod(0o644)
     except (OSError, SafetensorError) as error:
         raise ArtifactError(f"cannot write {path} ({error}); name another --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: str | Path) -> Artifact:

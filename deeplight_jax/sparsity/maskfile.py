@@ -17,6 +17,7 @@ import optax
 from safetensors.numpy import save
 
 from deeplight_jax.errors import MaskError
+from deeplight_jax.files import replacing
 from deeplight_jax.sparsity.algebra import check_alike, is_unmasked, leaves_by_path, path_of
 from deeplight_jax.sparsity.components import Masks
 from deeplight_jax.sparsity.maskbits import ENTRY, FORMAT, digest, read_by_path
@@ -46,10 +47,9 @@ def write_masks(file: str | Path, masks: Masks, about: Mapping[str, Any] | None 
     header = {"format": FORMAT, "masks": shapes, "about": dict(about or {})}
     header["sha256"] = digest(header, packed)
     content = save(packed, {ENTRY: json.dumps(header)})
-    temporary = file.with_name(f".{file.name}.tmp")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(file)
+        with replacing(file) as temporary:
+            temporary.write_bytes(content)
     except OSError as error:
         raise MaskError(f"cannot write {file} ({error.strerror}); name another place") from error
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deeplight_jax.errors import RunError
+from deeplight_jax.files import write_atomically
 from deeplight_jax.training.digests import read_sealed
 from deeplight_jax.training.lock import is_alive, this_process
 
@@ -104,9 +105,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
     except OSError as error:
         raise RunError(
             f"cannot write {path} ({error.strerror}); free disk space or name another place"

@@ -21,6 +21,7 @@ import jax
 from rich.filesize import decimal
 
 from deeplight_jax.errors import MaskError, RunError
+from deeplight_jax.files import write_atomically
 from deeplight_jax.mesh import Placement
 from deeplight_jax.sparsity.algebra import leaves_by_path
 from deeplight_jax.sparsity.components import Labels, Masks
@@ -32,7 +33,6 @@ from deeplight_jax.training.digests import (
     expected_digests,
     saved_steps,
     verify,
-    write_atomically,
 )
 from deeplight_jax.training.hosts import as_lost, first_does, first_line, meet
 from deeplight_jax.training.masks_alone import PRUNABLE
@@ -89,7 +89,9 @@ def _clear(directory: Path, step: int) -> None:
 def _seal(directory: Path, step: int, masks: Masks, about: dict[str, Any]) -> None:
     target = directory / str(step)
     write_masks(target / MASKS_FILE, masks, about)
-    write_atomically(digest_file(directory, step), json.dumps(digests_of(target), indent=1) + "\n")
+    write_atomically(
+        digest_file(directory, step), json.dumps(digests_of(target), indent=1) + "\n", alone=True
+    )
 
 
 def restore(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deeplight_jax.errors import RunError
+from deeplight_jax.files import write_atomically
 
 _DIGESTS, MASKS_FILE = ".sha256.json", "masks.safetensors"
 SEALS = "sha256.json"
@@ -50,16 +51,6 @@ def verify(directory: Path, step: int, only: str | None = None) -> None:
             )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by new text; a reader sees the old or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def seal(directory: Path, files: Mapping[str, str]) -> None:
     """Note the digests of a run's files, beside those noted before: of texts that are about to be written.
 
@@ -69,7 +60,7 @@ def seal(directory: Path, files: Mapping[str, str]) -> None:
     found = _seals(directory) | {
         name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()
     }
-    write_atomically(directory / SEALS, json.dumps(found, indent=1) + "\n")
+    write_atomically(directory / SEALS, json.dumps(found, indent=1) + "\n", alone=True)
 
 
 def read_sealed(path: Path) -> str:

@@ -25,7 +25,8 @@ from deeplight_jax.data.identity import difference, identity
 from deeplight_jax.data.prepared import MANIFEST, Prepared
 from deeplight_jax.data.schema import Schema
 from deeplight_jax.errors import ConfigError, RunError
-from deeplight_jax.training.digests import read_sealed, seal, split_step, write_atomically
+from deeplight_jax.files import write_atomically
+from deeplight_jax.training.digests import read_sealed, seal, split_step
 from deeplight_jax.training.lock import owned as owned
 from deeplight_jax.training.plan import Plan, make_plan
 
@@ -48,7 +49,7 @@ def start(workdir: Path, config: Config, data: Prepared) -> None:
         texts = {"data.json": json.dumps(identity(data), indent=1) + "\n", "config.json": to_json(config)}
         seal(workdir, texts)
         for name, text in texts.items():  # the config last: with it the run is there
-            write_atomically(workdir / name, text)
+            write_atomically(workdir / name, text, alone=True)
     except OSError as error:
         raise RunError(f"cannot write to {workdir} ({error.strerror}); name another --workdir") from error
 
@@ -132,7 +133,7 @@ def write_result(workdir: Path, result: Mapping[str, Any]) -> None:
     """Write the result, which ends a run: its metrics do not change any more."""
     text = json.dumps(result, indent=1, allow_nan=False) + "\n"
     seal(workdir, {"metrics.jsonl": _read(workdir / "metrics.jsonl"), "result.json": text})
-    write_atomically(workdir / "result.json", text)
+    write_atomically(workdir / "result.json", text, alone=True)
 
 
 def versions() -> dict[str, str]:
@@ -170,7 +171,7 @@ def rewind_metrics(workdir: Path, step: int, *, evaluated: bool = True) -> None:
     last = step if evaluated else step - 1
     lines = _whole_lines(path, _read(path))
     kept = [line for line in lines if json.loads(line)["step"] <= (last if "split" in line else step)]
-    write_atomically(path, "".join(f"{line}\n" for line in kept))
+    write_atomically(path, "".join(f"{line}\n" for line in kept), alone=True)
 
 
 def _whole_lines(path: Path, text: str) -> list[str]:
