@@ -24,7 +24,8 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=2000)
     parser.add_argument("--devices", type=int, default=1)
     arguments = parser.parse_args()
-    os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={arguments.devices}"
+    devices = f"--xla_force_host_platform_device_count={arguments.devices}"
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {devices}".strip()
     os.environ["JAX_PLATFORMS"] = "cpu"
 
     import jax

@@ -165,8 +165,10 @@ def growth(options: argparse.Namespace) -> None:
             f"{1e3 * seconds[n]:.3g} | {1e3 * predicted[n]:.2g}" if n in seconds else "- | -" for n in names
         )
         print(f"| {shape.rows:,} | {shape.batch:,} | {shape.dim} | {shape.fields} | {cells} |", flush=True)
-    if options.figure:
+    if options.figure and len(found) > 1:
         draw(found, options.figure)
+    elif options.figure:
+        print("\n- no figure: one size alone was measured")
 
 
 def _shapes(first: Shape, largest: float, axes: Sequence[str]) -> list[tuple[str, Shape]]:

@@ -12,6 +12,7 @@ A directory is written under a temporary name beside its final one and renamed w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
@@ -133,20 +134,38 @@ def _remove_abandoned(directory: Path) -> None:
 
 
 def create_split(directory: Path, name: str, schema: Schema, rows: int) -> Split:
-    """Memory-mapped arrays of `rows` rows, to be filled in place."""
+    """Memory-mapped arrays of `rows` rows, to be filled in place; the disk has room for all of them.
+
+    Raises:
+      OSError: it has not; filling a page that finds none would end the program (SIGBUS).
+    """
 
     def array(part: str, dtype: type, *shape: int) -> np.ndarray:
         path = directory / f"{name}.{part}.npy"
         if 0 in shape:  # an empty array cannot be mapped
             np.save(path, np.empty(shape, dtype))
             return np.empty(shape, dtype)
-        return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+        _reserve(path)
+        return mapped
 
     return Split(
         ids=array("ids", np.int32, rows, len(schema.categorical)),
         values=array("values", np.float32, rows, len(schema.numeric)),
         label=array("label", np.uint8, rows),
     )
+
+
+def _reserve(path: Path) -> None:
+    """Have the disk set aside a file's whole size, where system and file system can."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with path.open("rb+") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
 
 
 def write_manifest(

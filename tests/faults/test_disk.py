@@ -8,7 +8,8 @@ import subprocess
 import pytest
 from comparing import assert_same_run
 
-from deeplight_jax.errors import RunError
+from deeplight_jax.data.synthetic import World, prepare_synthetic
+from deeplight_jax.errors import DataError, RunError
 from deeplight_jax.training import checkpoint
 from deeplight_jax.training.job import load_start, make_job
 from deeplight_jax.training.loop import train
@@ -76,6 +77,14 @@ def test_the_command_tells_a_full_disk_in_a_line(deeplight, train_words, tmp_pat
     assert re.search(rf"cannot (save|write to) {where}\S* {full}", said)
     assert "RESOURCE_EXHAUSTED" not in said  # TensorStore's word for it, in Orbax' tracebacks
     assert "Traceback" not in said, said
+
+
+def test_data_that_the_disk_has_no_room_for_is_refused_before_it_is_made(tmp_path):
+    """Arrays are filled through memory maps, in which a full disk would be a signal that ends the program."""
+    with mounted(tmp_path / "disk", 1 << 20) as disk:
+        with pytest.raises(DataError, match=r"cannot write .*disk/data: No space left on device"):
+            prepare_synthetic(disk / "data", World(rows=50_000, largest=20))
+        assert list(disk.iterdir()) == []
 
 
 def test_a_read_only_folder_is_named(config, world, tmp_path):
