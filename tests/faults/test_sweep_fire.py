@@ -141,7 +141,9 @@ def test_the_program_killed_at_random(backend, deeplight, words, sweep, world, c
     if not long:
         pytest.skip("a process a kill: in the long form")
     rng, ways = np.random.default_rng(4), [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
-    codes, sent, ends = {signal.SIGKILL: -9, signal.SIGTERM: 0, signal.SIGINT: 130}, [], 0
+    # `python -m` ends by the signal itself where a KeyboardInterrupt has gone through an exec of a string, by
+    # which dataclasses and named tuples are made; to a shell both are 130
+    codes, sent, ends = {signal.SIGKILL: {-9}, signal.SIGTERM: {0}, signal.SIGINT: {130, -2}}, [], 0
     while len(sent) < 20:
         process = deeplight(*words, backend)
         wait_for(partial(begun, tmp_path / "s"), process)
@@ -157,7 +159,7 @@ def test_the_program_killed_at_random(backend, deeplight, words, sweep, world, c
             (tmp_path / "s").rename(tmp_path / f"ended{ends}")
             ends += 1
             continue
-        assert process.returncode == codes[number], said
+        assert process.returncode in codes[number], said
         assert number == signal.SIGKILL or "the same command goes on from the last checkpoint" in said
         assert "Traceback" not in said
     said = finish(deeplight(*words, backend))
