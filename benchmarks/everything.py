@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from rich.console import Console
@@ -175,10 +176,12 @@ def chosen(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
     return [job for job in jobs if not only or any(word in job.name for word in only)]
 
 
-def in_turn(jobs: Sequence[Job], out: Path, console: Console) -> list[tuple[str, str, str]]:
-    """Jobs one after the other: their names, what became of them, and seconds; told as they end."""
+def in_turn(jobs: Sequence[Job], out: Path, console: Console, ended: Event) -> list[tuple[str, str, str]]:
+    """Jobs one after the other, until `ended`: names, what became of them, and seconds; told as they end."""
     rows = []
     for job in jobs:
+        if ended.is_set():
+            break
         began = time.monotonic()
         rows.append((job.name, state_after(job, out), f"{time.monotonic() - began:.0f}"))
         console.print("{}: {}, {} s".format(*rows[-1]), highlight=False)
@@ -193,7 +196,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="jobs whose names hold one")
     parser.add_argument("--list", action="store_true", help="name the jobs and their commands")
     options = parser.parse_args()
-    out, console = ROOT / "build" / "benchmarks" / commit(), Console()
+    out, console, ended = ROOT / "build" / "benchmarks" / commit(), Console(), Event()
     if options.list:
         for job in chosen(JOBS, options.only):
             console.print(f"{job.name}: {job.command}", markup=False, highlight=False, soft_wrap=True)
@@ -204,9 +207,13 @@ def main() -> int:
     streams = [chosen(jobs, options.only) for jobs in ACCURACY]
     with console.status("running; each is told as it ends"):
         with ThreadPoolExecutor(len(streams)) as pool:
-            made = pool.map(lambda jobs: in_turn(jobs, out, console), streams)
-        rows = [row for stream in made for row in stream]
-        rows += in_turn(chosen(TIMED, options.only), out, console)
+            try:
+                made = pool.map(lambda jobs: in_turn(jobs, out, console, ended), streams)
+                rows = [row for stream in made for row in stream]
+            except BaseException:  # Ctrl-C, which the jobs that run get, too
+                ended.set()
+                raise
+        rows += in_turn(chosen(TIMED, options.only), out, console, ended)
     table = Table("benchmark", "state", "s", title=str(out.relative_to(ROOT)))
     for row in rows:
         table.add_row(*row)

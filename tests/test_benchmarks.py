@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from threading import Event
 
 import pytest
+from rich.console import Console
 
 from deeplight_jax.cli import _parser
 
@@ -53,6 +55,15 @@ def test_streams_share_no_core_and_no_folder_but_the_data(everything):
     folders = [{w for j in s for w in j.command.split() if w.startswith("OUT/")} for s in everything.ACCURACY]
     assert cores == [{"0"}, {"1"}]
     assert folders[0] & folders[1] == {"OUT/criteo"}
+
+
+def test_a_stream_that_is_ended_begins_no_other_job(everything, tmp_path):
+    ended, console = Event(), Console(quiet=True)
+    good = everything.Job("good", "deeplight --version", "")
+    assert [row[:2] for row in everything.in_turn([good], tmp_path, console, ended)] == [("good", "done")]
+    ended.set()
+    assert everything.in_turn([good._replace(name="other")], tmp_path, console, ended) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["good.txt"]
 
 
 def test_a_job_that_fails_leaves_no_whole_file(everything, tmp_path):

@@ -238,16 +238,17 @@ class _SplitFiles:
     """The array files of all splits, written by position: mapped, their pages would count as our memory."""
 
     def __init__(self, directory: Path, schema: Schema, rows: Mapping[str, int]):
-        self._open = ExitStack()
         self._files: dict[tuple[str, int], tuple[int, int]] = {}
         self._rows = rows
-        for name, count in rows.items():
-            split = create_split(directory, name, schema, count)
-            for part, array in enumerate((split.ids, split.values, split.label)):
-                if isinstance(array, np.memmap):
-                    file = os.open(str(array.filename), os.O_WRONLY)
-                    self._open.callback(os.close, file)
-                    self._files[name, part] = file, int(array.offset)
+        with ExitStack() as opened:
+            for name, count in rows.items():
+                split = create_split(directory, name, schema, count)
+                for part, array in enumerate((split.ids, split.values, split.label)):
+                    if isinstance(array, np.memmap):
+                        file = os.open(str(array.filename), os.O_WRONLY)
+                        opened.callback(os.close, file)
+                        self._files[name, part] = file, int(array.offset)
+            self._open = opened.pop_all()
 
     def __enter__(self) -> _SplitFiles:
         return self

@@ -133,11 +133,19 @@ def _remove_abandoned(directory: Path) -> None:
                 os.close(lock)
 
 
-def create_split(directory: Path, name: str, schema: Schema, rows: int) -> Split:
-    """Memory-mapped arrays of `rows` rows, to be filled in place; the disk has room for all of them.
+def create_split(directory: Path, name: str, schema: Schema, rows: int, *, reserve: bool = False) -> Split:
+    """Memory-mapped arrays of `rows` rows, to be filled in place.
+
+    Args:
+      directory: of the data set.
+      name: of the split.
+      schema: its fields.
+      rows: its length.
+      reserve: have the disk set their room aside. Who fills them through the map needs it: a page that finds
+        no room ends the program (SIGBUS).
 
     Raises:
-      OSError: it has not; filling a page that finds none would end the program (SIGBUS).
+      OSError: the disk refuses it.
     """
 
     def array(part: str, dtype: type, *shape: int) -> np.ndarray:
@@ -146,7 +154,8 @@ def create_split(directory: Path, name: str, schema: Schema, rows: int) -> Split
             np.save(path, np.empty(shape, dtype))
             return np.empty(shape, dtype)
         mapped = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-        _reserve(path)
+        if reserve:
+            _reserve(path)
         return mapped
 
     return Split(
@@ -157,7 +166,7 @@ def create_split(directory: Path, name: str, schema: Schema, rows: int) -> Split
 
 
 def _reserve(path: Path) -> None:
-    """Have the disk set aside a file's whole size, where system and file system can."""
+    """Have the disk set aside a file's whole size, where the system can (glibc may write to each block)."""
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
     with path.open("rb+") as file:

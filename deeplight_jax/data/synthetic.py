@@ -91,7 +91,7 @@ def prepare_synthetic(
     with staging(Path(out)) as temporary:
         truth, done = {}, 0
         for index, (name, rows) in enumerate(counts.items()):
-            split = create_split(temporary, name, schema, rows)
+            split = create_split(temporary, name, schema, rows, reserve=True)
             logits = np.empty(rows)
             for start, block in _blocks(world, effects, index, rows):
                 stop = start + len(block[2])

@@ -144,7 +144,7 @@ def size(count: float) -> str:
 def save_figure(figure: Figure, path: Path, dpi: int, **options: Any) -> None:
     """Write a figure whole or not at all, as the kind of file that its ending says; OSError as it comes."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=path.suffix.removeprefix(".") or None, **options)
+        figure.savefig(temporary, dpi=dpi, format=path.suffix.removeprefix(".") or "png", **options)
 
 
 def write_png(figure: Figure, path: Path) -> None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -124,19 +125,23 @@ def run_compiled(
 
 
 def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
-    """Lanes by the checkpoint they go on from: the latest that all have saved, else each one's own latest.
+    """Lanes by the checkpoint they go on from: the latest that most of them have, then of the rest likewise.
 
-    Those without one (0) go by the step that `train.init_from` begins at: a stack has one.
+    A kill in the middle of a save leaves some a save ahead, which go back; a lane that failed stays behind.
+    Those without any (0) go by the step that `train.init_from` begins at: a stack has one.
     """
-    saved = [set(checkpoint.saved_steps(lane.job.workdir / "checkpoints")) for lane in lanes]
-    if common := set.intersection(*saved):
-        return [(max(common), [*lanes])]
-    parts: dict[tuple[int, int], list[Lane]] = {}
-    for lane, steps in zip(lanes, saved, strict=True):
+    saved = {i: {*checkpoint.saved_steps(x.job.workdir / "checkpoints")} for i, x in enumerate(lanes)}
+    parts: list[tuple[int, list[Lane]]] = []
+    while counts := Counter(step for steps in saved.values() for step in steps):
+        latest = max(counts, key=lambda step: (counts[step], step))
+        found = [i for i, steps in saved.items() if latest in steps]
+        parts.append((latest, [lanes[i] for i in found]))
+        saved = {i: steps for i, steps in saved.items() if i not in found}
+    begins: dict[int, list[Lane]] = {}
+    for lane in (lanes[i] for i in saved):
         with lane.guarded():
-            begins = 0 if steps else begins_at(lane.job)
-            parts.setdefault((max(steps, default=0), begins), []).append(lane)
-    return [(step, part) for (step, _), part in parts.items()]
+            begins.setdefault(begins_at(lane.job), []).append(lane)
+    return [*parts, *((0, part) for part in begins.values())]
 
 
 def _run_group(
@@ -204,6 +209,7 @@ def _run_wave(
     with ExitStack() as stack_:
         beat = stack_.enter_context(ledger.beating(lanes[0].directory, [x.member.name for x in lanes]))
         for lane in lanes:
+            stack_.enter_context(suppress(OSError))  # of a closing: what a lane reported is flushed
             with lane.guarded():
                 events = ScalarEvents(lane.job.workdir / "tensorboard", first + 1)
                 lane.events = stack_.enter_context(events)

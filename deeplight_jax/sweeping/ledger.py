@@ -97,15 +97,15 @@ def write_part(directory: Path, name: str, part: str, content: Mapping[str, Any]
     write_json(place(directory, name) / f"{part}.json", content)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace a file by JSON, whole or not at all.
+def write_json(path: Path, content: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Replace a file by JSON, whole or not at all (see `files.replacing`).
 
     Raises:
       RunError: the disk refuses it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n", durable=durable)
     except OSError as error:
         raise RunError(
             f"cannot write {path} ({error.strerror}); free disk space or name another place"
@@ -140,7 +140,7 @@ def beating(directory: Path, names: Sequence[str]) -> Iterator[Callable[[int, in
         first[:] = first or [(step, now)]
         who = {"members": list(names), **this_process()}
         since = {"first_step": first[0][0], "began": first[0][1]}
-        write_json(path, {**who, **since, "step": step, "total_steps": total, "updated": now})
+        write_json(path, {**who, **since, "step": step, "total_steps": total, "updated": now}, durable=False)
 
     beat(0, 0)
     first.clear()

@@ -68,7 +68,7 @@ class ScalarEvents:
 
     def _give_up(self) -> None:
         if self._file is not None:
-            with suppress(OSError):  # told before
+            with suppress(OSError):  # what was refused has been told, or something worse has failed
                 self._file.close()
         self._file = None
 

@@ -26,7 +26,7 @@ ROWS_BEHIND = "rows_behind"
 
 
 def write_state(target: Path, state: TrainState, about: Mapping[str, Any]) -> None:
-    """Write a state and facts about it; a target that is there was written whole.
+    """Write a state and facts about it; where it raises, a target may be there and lack what was refused.
 
     Raises:
       OSError, ValueError: the disk refuses it, or another host is lost.

@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 from jaxlib.version import __version_info__ as jaxlib_version
 from whole_runs import LONG
 
-from deeplight_jax.config import from_json, override
+from deeplight_jax.config import default_config, from_json, override
 from deeplight_jax.data.loader import train_batches
 from deeplight_jax.sweeping import Sweep, axis, codes, compiled, ledger, product, stacking
 from deeplight_jax.sweeping.launch import Options, run_sweep
@@ -239,6 +240,31 @@ def sent_at(step):
         return watched
 
     return make_watched
+
+
+@pytest.mark.parametrize(
+    ("saved", "expected"),
+    [
+        ([{28, 35}, {28, 35}, {28, 35}], [(35, "abc")]),
+        ([{28}, {28, 35}, {28}], [(28, "abc")]),  # killed while they saved 35
+        ([{28, 35}, {28}, set()], [(28, "ab"), (0, "c")]),  # and one fails before its first
+        ([{28, 35}, {35, 42}, {14}, {35, 42}], [(35, "abd"), (14, "c")]),  # one failed long ago
+        ([{7, 14}, {21, 28}, set()], [(14, "a"), (28, "b"), (0, "c")]),
+        ([set(), set()], [(0, "ab")]),
+    ],
+)
+def test_members_go_on_together_from_what_most_have_saved(saved, expected, tmp_path):
+    lanes = []
+    for name, found in zip("abcd", saved, strict=False):
+        directory = tmp_path / name / "checkpoints"
+        directory.mkdir(parents=True)
+        for step in found:
+            (directory / f"{step}.sha256.json").write_text("{}")
+        job = SimpleNamespace(workdir=tmp_path / name, config=default_config())
+        lanes.append(compiled.Lane(SimpleNamespace(name=name), job, tmp_path))  # pyright: ignore
+    parts = compiled._by_resume_step(lanes)
+    found = [(step, "".join(lane.member.name for lane in part)) for step, part in parts]
+    assert sorted(found) == sorted(expected)
 
 
 def test_a_kill_between_two_members_checkpoints_and_signals(counted, wide, world, tmp_path, monkeypatch):
