@@ -32,6 +32,7 @@ from deeplight_jax.sweeping.members import Member, program_key
 from deeplight_jax.sweeping.stacking import (
     Place,
     fastest_layout,
+    is_cpu,
     known_layout,
     make_program,
     narrow,
@@ -68,7 +69,7 @@ from deeplight_jax.training.step import (
 from deeplight_jax.training.stopping import Stop, StopAsked, held_back
 
 _LOG = logging.getLogger(__name__)
-_MEASURE_STEPS = 2_000  # shorter groups take the layout that is known to be fast
+_MEASURE_STEPS = 2_000  # shorter groups, and all on a CPU, take the layout that is known to be fast
 
 
 @dataclass
@@ -97,6 +98,7 @@ class Lane:
 
 def run_compiled(
     members: Sequence[Member],
+    everyone: Sequence[Member],
     directory: Path,
     data: Prepared,
     layout: int,
@@ -107,6 +109,7 @@ def run_compiled(
 
     Args:
       members: without a result; their warm-ups are done.
+      everyone: all of the sweep's members.
       directory: of the sweep.
       data: what they train on.
       layout: members computed at once on a device; 0: the fastest known, or measured where it pays.
@@ -118,10 +121,11 @@ def run_compiled(
         job = make_job(member.config, ledger.place(directory, member.name), data, progress)
         lane = Lane(member, job, directory)
         groups.setdefault(program_key(member.config), []).append(lane)
-    split = [part for lanes in groups.values() for part in _by_resume_step(lanes)]
-    for number, (step, lanes) in enumerate(split):
+    whole = Counter(program_key(member.config) for member in everyone)
+    split = [(*part, whole[key]) for key, lanes in groups.items() for part in _by_resume_step(lanes)]
+    for number, (step, lanes, of) in enumerate(split):
         progress("groups", number, len(split))
-        _run_group(lanes, step, layout, per_device, progress)
+        _run_group(lanes, step, of, layout, per_device, progress)
 
 
 def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
@@ -145,16 +149,16 @@ def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
 
 
 def _run_group(
-    lanes: Sequence[Lane], resume_step: int, layout: int, per_device: int, progress: Progress
+    lanes: Sequence[Lane], resume_step: int, whole: int, layout: int, per_device: int, progress: Progress
 ) -> None:
-    """Waves of one program."""
+    """Waves of one program, of lanes that are left of a whole group."""
     components = _union(lanes)
     first = lanes[0].job
     plan, tables = first.plan._replace(components=components), row_tables(first.model, first.data.schema)
     optimizer = build_optimizer(first.config, first.labels, plan, tables)
     step_of = partial(train_step_of, first.model, optimizer, first.config)
     member_bytes = nbytes(abstract_state(first.model, first.data.schema, optimizer))
-    place = plan_place(len(lanes), member_bytes, per_device)
+    place = plan_place(len(lanes), member_bytes, per_device, whole)
     program: NumberedStep | None = None
     for start in range(0, len(lanes), place.size):
         wave = lanes[start : start + place.size]
@@ -181,7 +185,7 @@ def _union(lanes: Sequence[Lane]) -> tuple[Component, ...]:
 
 
 def _layout(step: TrainStep, place: Place, stacked: TrainState, job: Job) -> int:
-    if job.plan.total_steps - int(stacked.step) < _MEASURE_STEPS:
+    if is_cpu(place) or job.plan.total_steps - int(stacked.step) < _MEASURE_STEPS:
         return known_layout(place)
     return fastest_layout(step, place, stacked, next(batches_behind(job, int(stacked.step))))
 

@@ -127,7 +127,7 @@ def run_members(
         if options.backend == "compiled":
             from deeplight_jax.sweeping.compiled import run_compiled
 
-            run_compiled(ready, directory, data, options.layout, options.per_device, progress)
+            run_compiled(ready, members, directory, data, options.layout, options.per_device, progress)
         else:
             for done, member in enumerate(ready):
                 progress("members", done, len(ready))

@@ -51,18 +51,28 @@ class Place(NamedTuple):
         return self.mesh.size * self.per_device
 
 
-def plan_place(members: int, member_bytes: int, per_device: int = 0) -> Place:
+def plan_place(members: int, member_bytes: int, per_device: int = 0, whole: int = 0) -> Place:
     """Devices and members on each: as many as memory holds, spread evenly over waves of equal size.
 
     Args:
       members: how many there are in all.
       member_bytes: of one member's state.
       per_device: most members on a device; 0: what its memory holds.
+      whole: how many the group has of which these are left. Alone on a CPU, one that ran beside others is
+        given a row of padding: XLA inlines a loop of one turn, which then rounds otherwise.
     """
     devices = jax.local_devices()[:members]
     most = per_device or max(1, int(_SHARE * _free_bytes(devices) / (_COPIES * member_bytes)))
     waves = -(-members // (most * len(devices)))
-    return Place(Mesh(np.array(devices), (AXIS,)), -(-members // (waves * len(devices))))
+    place = Place(Mesh(np.array(devices), (AXIS,)), -(-members // (waves * len(devices))))
+    if whole > members and place.per_device == 1 and is_cpu(place):
+        place = place._replace(per_device=min(2, plan_place(whole, member_bytes, most).per_device))
+    return place
+
+
+def is_cpu(place: Place) -> bool:
+    """Whether its devices are processors, where members are computed in turn and keep their bits."""
+    return place.mesh.devices.flat[0].platform == "cpu"
 
 
 def stack(states: Sequence[TrainState], place: Place) -> TrainState:
@@ -134,7 +144,7 @@ def make_program(step: TrainStep, place: Place, at_once: int) -> Program:
 
 def known_layout(place: Place) -> int:
     """Members at once where nothing is measured: one on a CPU (benchmarks/sweep.py), all elsewhere."""
-    return 1 if place.mesh.devices.flat[0].platform == "cpu" else place.per_device
+    return 1 if is_cpu(place) else place.per_device
 
 
 def fastest_layout(step: TrainStep, place: Place, state: TrainState, batch: Batch, steps: int = 5) -> int:
