@@ -42,14 +42,11 @@ class Stop:
 
 
 @contextmanager
-def held_back() -> Iterator[Stop]:
-    """SIGINT and SIGTERM are noted while the block runs, and delivered as before at its end.
+def deferred() -> Iterator[Stop]:
+    """SIGINT and SIGTERM are noted while the block runs, and delivered as before once it is through.
 
     A second one is delivered at once. Signals that the program ignores, and those of other threads than the
     main one, are left as they are.
-
-    Raises:
-      Terminated: the program's own handler has returned; the block was cut short all the same.
     """
     stop, before = Stop(), _handlers()
 
@@ -64,6 +61,18 @@ def held_back() -> Iterator[Stop]:
         _install(before)
     if stop.signal is not None:
         signal.raise_signal(stop.signal)
+
+
+@contextmanager
+def held_back() -> Iterator[Stop]:
+    """`deferred`, for a block that a signal cuts short.
+
+    Raises:
+      Terminated: the program's own handler has returned; the block was cut short all the same.
+    """
+    with deferred() as stop:
+        yield stop
+    if stop.signal is not None:
         raise Terminated
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from deeplight_jax.mesh import Placement
 from deeplight_jax.training.state import TrainState
+from deeplight_jax.training.stopping import deferred
 
 ROWS_BEHIND = "rows_behind"
 """What `about` says of a table that was split: how many rows it has more than the schema's."""
@@ -56,12 +57,14 @@ def read_state(
 ) -> tuple[TrainState, dict[str, Any]]:
     """Read both back, an OCDBT store too; each device reads the rows that it holds.
 
+    A signal to end waits for it: Orbax would turn it into an error of the array that is being read.
+
     Raises:
       OSError, KeyError, ValueError: it cannot be read, or is not `like`.
     """
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    with deferred(), ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
         about = checkpointer.restore(target, ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
         split = place is not None and place.mesh is not None
         held = place.padded(like) if place is not None and split else _on_one_device(like)

@@ -4,6 +4,7 @@ import gc
 import json
 import resource
 import shutil
+import signal
 import sys
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from orbax.checkpoint._src.serialization import serialization
 
 from deeplight_jax.errors import RunError
 from deeplight_jax.sparsity.components import Component
@@ -19,6 +21,7 @@ from deeplight_jax.sparsity.transform import project_onto_masks
 from deeplight_jax.training import checkpoint
 from deeplight_jax.training.digests import digests_of
 from deeplight_jax.training.state import TrainState
+from deeplight_jax.training.stopping import Terminated, terminable
 
 
 @pytest.fixture
@@ -73,6 +76,25 @@ def test_an_ocdbt_store_of_jax_arrays_is_read(state, tmp_path):
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(state), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_an_array_is_read_ends_the_program(number, state, tmp_path, monkeypatch):
+    """Orbax tells whatever is raised meanwhile as an error of the array, by which a sweep's member failed."""
+    read, sent = serialization._read_shard, []
+
+    def interrupted(**arguments):
+        if not sent:
+            sent.append(number)
+            signal.raise_signal(number)
+        return read(**arguments)
+
+    checkpoint.save(tmp_path, state, {})
+    monkeypatch.setattr(serialization, "_read_shard", interrupted)
+    with terminable(), pytest.raises((KeyboardInterrupt, Terminated)):
+        checkpoint.restore(tmp_path, 7, like(state))
+    assert sent
+    checkpoint.restore(tmp_path, 7, like(state))
 
 
 def test_saves_leave_no_objects_behind(state, tmp_path, caplog):
