@@ -62,8 +62,9 @@ def assert_same_sweep(directory, calm, sweep, world):
 @pytest.fixture(scope="module")
 def two_workers():
     ray = pytest.importorskip("ray")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # Ray's own
+        patch.setenv("RAY_worker_niceness", "0")  # its own 15 starves workers beside other tests
         ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
         yield ray
         ray.shutdown()
