@@ -51,10 +51,12 @@ from deeplight_jax.training.job import (
     begins_at,
     make_job,
     masks_to_start_from,
+    plan_of,
     start_or_resume,
 )
 from deeplight_jax.training.loop import REPORT_STEPS
 from deeplight_jax.training.optimizer import build_optimizer
+from deeplight_jax.training.plan import Plan
 from deeplight_jax.training.record import conclude, forget, record_evaluation, report, save
 from deeplight_jax.training.standing import Standing
 from deeplight_jax.training.state import TrainState, abstract_state
@@ -121,11 +123,13 @@ def run_compiled(
         job = make_job(member.config, ledger.place(directory, member.name), data, progress)
         lane = Lane(member, job, directory)
         groups.setdefault(program_key(member.config), []).append(lane)
-    whole = Counter(program_key(member.config) for member in everyone)
-    split = [(*part, whole[key]) for key, lanes in groups.items() for part in _by_resume_step(lanes)]
-    for number, (step, lanes, of) in enumerate(split):
+    plans: dict[str, list[Plan]] = {}
+    for member in everyone:
+        plans.setdefault(program_key(member.config), []).append(plan_of(member.config, data))
+    split = [(*part, plans[key]) for key, lanes in groups.items() for part in _by_resume_step(lanes)]
+    for number, (step, lanes, whole) in enumerate(split):
         progress("groups", number, len(split))
-        _run_group(lanes, step, of, layout, per_device, progress)
+        _run_group(lanes, step, whole, layout, per_device, progress)
 
 
 def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
@@ -149,20 +153,21 @@ def _by_resume_step(lanes: Sequence[Lane]) -> list[tuple[int, list[Lane]]]:
 
 
 def _run_group(
-    lanes: Sequence[Lane], resume_step: int, whole: int, layout: int, per_device: int, progress: Progress
+    lanes: Sequence[Lane], step: int, whole: Sequence[Plan], layout: int, per_device: int, progress: Progress
 ) -> None:
-    """Waves of one program, of lanes that are left of a whole group."""
-    components = _union(lanes)
+    """Waves of the lanes that are left of a whole group, given by its plans; targets live in the states."""
+    by_code = {c.code: c for plan in whole for c in plan.components}
+    components = tuple(by_code[code] for code in sorted(by_code))
     first = lanes[0].job
     plan, tables = first.plan._replace(components=components), row_tables(first.model, first.data.schema)
     optimizer = build_optimizer(first.config, first.labels, plan, tables)
     step_of = partial(train_step_of, first.model, optimizer, first.config)
     member_bytes = nbytes(abstract_state(first.model, first.data.schema, optimizer))
-    place = plan_place(len(lanes), member_bytes, per_device, whole)
+    place = plan_place(len(lanes), member_bytes, per_device, len(whole) if layout in (0, 1) else 0)
     program: NumberedStep | None = None
     for start in range(0, len(lanes), place.size):
         wave = lanes[start : start + place.size]
-        states = _begin(wave, resume_step, components)
+        states = _begin(wave, step, components)
         wave = [lane for lane in wave if lane.alive]
         if not wave:
             continue
@@ -176,12 +181,6 @@ def _run_group(
             )
             _LOG.info("%d members, %d a device, %d at once", len(lanes), place.per_device, at_once)
         _run_wave(wave, stacked, program, place, progress)
-
-
-def _union(lanes: Sequence[Lane]) -> tuple[Component, ...]:
-    """Every component that one of the lanes prunes; the targets live in the states."""
-    found = {c.code: c for lane in lanes for c in lane.job.plan.components}
-    return tuple(found[code] for code in sorted(found))
 
 
 def _layout(step: TrainStep, place: Place, stacked: TrainState, job: Job) -> int:

@@ -58,20 +58,22 @@ def plan_place(members: int, member_bytes: int, per_device: int = 0, whole: int 
       members: how many there are in all.
       member_bytes: of one member's state.
       per_device: most members on a device; 0: what its memory holds.
-      whole: how many the group has of which these are left. Alone on a CPU, one that ran beside others is
-        given a row of padding: XLA inlines a loop of one turn, which then rounds otherwise.
+      whole: how many the group has of which these are left. On a CPU those that ran beside others on their
+        device do so again, if need be beside padding: a stack of one rounds otherwise, by `vmap` as by a loop
+        of one turn, which XLA inlines.
     """
     devices = jax.local_devices()[:members]
     most = per_device or max(1, int(_SHARE * _free_bytes(devices) / (_COPIES * member_bytes)))
     waves = -(-members // (most * len(devices)))
     place = Place(Mesh(np.array(devices), (AXIS,)), -(-members // (waves * len(devices))))
-    if whole > members and place.per_device == 1 and is_cpu(place):
-        place = place._replace(per_device=min(2, plan_place(whole, member_bytes, most).per_device))
+    alone = place.per_device == 1 and most > 1 and whole > members and is_cpu(place)
+    if alone and plan_place(whole, member_bytes, per_device).per_device > 1:
+        return Place(Mesh(np.array(devices[: -(-members // 2)]), (AXIS,)), 2)
     return place
 
 
 def is_cpu(place: Place) -> bool:
-    """Whether its devices are processors, where members are computed in turn and keep their bits."""
+    """Whether its devices are processors: there members are best computed in turn (benchmarks/sweep.py)."""
     return place.mesh.devices.flat[0].platform == "cpu"
 
 
@@ -143,7 +145,7 @@ def make_program(step: TrainStep, place: Place, at_once: int) -> Program:
 
 
 def known_layout(place: Place) -> int:
-    """Members at once where nothing is measured: one on a CPU (benchmarks/sweep.py), all elsewhere."""
+    """Members at once where nothing is measured: one on a CPU, all elsewhere."""
     return 1 if is_cpu(place) else place.per_device
 
 

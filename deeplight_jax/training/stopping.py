@@ -43,10 +43,10 @@ class Stop:
 
 @contextmanager
 def deferred() -> Iterator[Stop]:
-    """SIGINT and SIGTERM are noted while the block runs, and delivered as before once it is through.
+    """SIGINT and SIGTERM are noted while the block runs, and delivered as before at its end, be it an error.
 
-    A second one is delivered at once. Signals that the program ignores, and those of other threads than the
-    main one, are left as they are.
+    A second one is delivered at once, too. Signals that the program ignores, and those of other threads than
+    the main one, are left as they are.
     """
     stop, before = Stop(), _handlers()
 
@@ -59,8 +59,8 @@ def deferred() -> Iterator[Stop]:
         yield stop
     finally:
         _install(before)
-    if stop.signal is not None:
-        signal.raise_signal(stop.signal)
+        if stop.signal is not None:
+            signal.raise_signal(stop.signal)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -69,6 +68,22 @@ def test_twelve_members_are_one_program_and_read_each_batch_once(counted):
 
 def rows_of(text):
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_what_is_left_of_a_group_keeps_its_bits(counted, wide, world, tmp_path):
+    """One that prunes less than the others do, alone on a device where two were: the same program, padded."""
+    before, status, *_ = counted
+    left = next(
+        m for m in sorted(status.done) if load_run(ledger.place(before, m)).config.sparsity.dnn == 0.9
+    )
+    shutil.copytree(before, tmp_path / "s")
+    shutil.rmtree(ledger.place(tmp_path / "s", left))
+    assert run_sweep(wide, tmp_path / "s", COMPILED, data=world).failed == {}
+    found, expected = (load_run(ledger.place(d, left)) for d in (tmp_path / "s", before))
+    for x, y in zip(jax.tree.leaves(found.params), jax.tree.leaves(expected.params), strict=True):
+        np.testing.assert_array_equal(x, y)
+    a, b = ((ledger.place(d, left) / "metrics.jsonl").read_text() for d in (tmp_path / "s", before))
+    assert [{**row, "wall_s": 0} for row in rows_of(a)] == [{**row, "wall_s": 0} for row in rows_of(b)]
 
 
 @pytest.mark.parametrize("index", [0, 11])
@@ -166,47 +181,28 @@ def outermost_loops(jaxpr):
     return found
 
 
-@pytest.fixture
-def after_ten_steps(config, world, tmp_path):
-    """`f(seeds, at_once)`: the members' states after ten steps and three events, and the program itself."""
+def test_layouts_agree_and_pruning_stays_a_branch(config, world, tmp_path):
+    """Three members one by one and all at once: within 1e-6 after ten steps and three events."""
     one = override(config, {"sparsity.dnn": 0.9, "sparsity.field": 0.5, "sparsity.warmup_epochs": 0.0})
     job = make_job(one, tmp_path / "run", world, lambda *_: None)
     step = train_step_of(job.model, job.optimizer, one)
-
-    def run_ten(seeds, at_once):
-        place = Place(Mesh(np.array(jax.local_devices()[:1]), (AXIS,)), len(seeds))
-        states = [init_state(job.model, world.schema, job.optimizer, seed) for seed in seeds]
+    place = Place(Mesh(np.array(jax.local_devices()[:1]), (AXIS,)), 3)
+    found = []
+    for at_once in (1, 3):
+        states = [init_state(job.model, world.schema, job.optimizer, seed) for seed in range(3)]
         program, state = make_program(step, place, at_once), stack(states, place)
         batches = train_batches(world.split("train"), 128, 0)
-        traced = jax.make_jaxpr(program)(state, next(batches)).jaxpr
+        if at_once == 3:
+            (event,) = outermost_loops(jax.make_jaxpr(program)(state, next(batches)).jaxpr)
+            (condition,) = [v for v in event.invars if v.aval.dtype == bool and v.aval.shape in ((), (3,))]
+            assert condition.aval.shape == ()  # batched, it would run for every member in every step
+            batches = train_batches(world.split("train"), 128, 0)
         for _ in range(10):
             state, losses = program(state, next(batches))
-        assert losses.shape == (len(seeds),)
-        return [take(state, i, place) for i in range(len(seeds))], traced
-
-    return run_ten
-
-
-def test_layouts_agree_and_pruning_stays_a_branch(after_ten_steps):
-    """Three members one by one and all at once: within 1e-6."""
-    in_turn, _ = after_ten_steps([0, 1, 2], 1)
-    at_once, traced = after_ten_steps([0, 1, 2], 3)
-    (event,) = outermost_loops(traced)
-    (condition,) = [v for v in event.invars if v.aval.dtype == bool and v.aval.shape in ((), (3,))]
-    assert condition.aval.shape == ()  # batched, it would run for every member in every step
-    for one, other in zip(in_turn, at_once, strict=True):
-        jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), one.params, other.params)
-
-
-def test_a_member_left_alone_on_a_cpu_keeps_its_bits(after_ten_steps):
-    """What is left of a group may be one member: XLA would inline a loop of one turn, and round otherwise."""
-    among_three, _ = after_ten_steps([0, 1, 2], 1)
-    place = plan_place(1, 100, whole=30)
-    assert (place.mesh.size, place.per_device) == (1, 2)
-    alone, _ = after_ten_steps([1] * place.size, 1)
-    jax.tree.map(np.testing.assert_array_equal, alone[0], among_three[1])
-    assert plan_place(1, 100, whole=8).per_device == 1  # it was alone on its device
-    assert plan_place(1, 100, whole=1).per_device == 1
+        assert losses.shape == (3,)
+        found.append(jax.tree.leaves([take(state, i, place).params for i in range(3)]))
+    for x, y in zip(*found, strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-6)
 
 
 def test_the_fastest_layout_is_measured_and_a_stack_has_its_members():
@@ -232,6 +228,9 @@ def test_members_are_spread_over_devices_in_equal_waves(monkeypatch):
     assert (plan_place(12, 100).mesh.size, plan_place(12, 100).per_device) == (8, 2)
     assert plan_place(3, 100).size == 3  # no device stands idle with padding
     assert plan_place(20, 100, per_device=1).size == 8  # three waves of 8, 8, 4
+    assert plan_place(1, 100, whole=30)[1:] == (2,)  # beside padding, as it was beside another
+    assert (plan_place(3, 100, whole=30).mesh.size, plan_place(3, 100, whole=30).per_device) == (2, 2)
+    assert plan_place(1, 100, whole=8).per_device == plan_place(1, 100, 1, whole=30).per_device == 1
     monkeypatch.setattr(stacking, "_free_bytes", lambda devices: 1000)
     assert plan_place(20, 100).per_device == 2  # 1000 * 0.8 / (3 * 100)
     assert plan_place(20, 10_000).per_device == 1  # at least one, whatever it takes

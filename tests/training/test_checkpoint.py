@@ -21,7 +21,7 @@ from deeplight_jax.sparsity.transform import project_onto_masks
 from deeplight_jax.training import checkpoint
 from deeplight_jax.training.digests import digests_of
 from deeplight_jax.training.state import TrainState
-from deeplight_jax.training.stopping import Terminated, terminable
+from deeplight_jax.training.stopping import Terminated, deferred, held_back, terminable
 
 
 @pytest.fixture
@@ -78,8 +78,10 @@ def test_an_ocdbt_store_of_jax_arrays_is_read(state, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_an_array_is_read_ends_the_program(number, state, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_a_signal_while_an_array_is_read_ends_the_program(number, raised, state, tmp_path, monkeypatch):
     """Orbax tells whatever is raised meanwhile as an error of the array, by which a sweep's member failed."""
     read, sent = serialization._read_shard, []
 
@@ -91,10 +93,23 @@ def test_a_signal_while_an_array_is_read_ends_the_program(number, state, tmp_pat
 
     checkpoint.save(tmp_path, state, {})
     monkeypatch.setattr(serialization, "_read_shard", interrupted)
-    with terminable(), pytest.raises((KeyboardInterrupt, Terminated)):
+    with terminable(), pytest.raises(raised):
         checkpoint.restore(tmp_path, 7, like(state))
     assert sent
     checkpoint.restore(tmp_path, 7, like(state))
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_is_not_lost_to_an_error_of_what_it_waits_for(times):
+    def fail():
+        with held_back() as outer, deferred():
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+            assert (outer.signal is None) == (times == 1)
+            raise ValueError
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
 
 
 def test_saves_leave_no_objects_behind(state, tmp_path, caplog):
