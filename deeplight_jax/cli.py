@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -23,7 +23,7 @@ from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.cli_sweep import add_sweep
 from deeplight_jax.cli_train import add_train, print_error
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
-from deeplight_jax.training.stopping import Terminated, terminable
+from deeplight_jax.training.stopping import Terminated, deferred, terminable
 
 if TYPE_CHECKING:
     from deeplight_jax.data.recipes import Recipe
@@ -33,11 +33,28 @@ _SAVING = ("train", "sweep", "best", "table", "quickstart")
 _OUT, _ERR = Console(width=_WIDTH), Console(stderr=True)
 
 
+def program() -> NoReturn:
+    """The command as a process of its own: ended by a signal it leaves at once, whatever XLA still compiles.
+
+    Python's own way out takes from XLA's threads what they compile with: a segmentation fault.
+    """
+    status, ended = _run_command(None)
+    if ended:
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 2 a mistake in what was given, 130 interrupted).
 
     SIGTERM ends a command as Ctrl-C does: with 0 those that save and go on, with 143 the others.
     """
+    return _run_command(argv)[0]
+
+
+def _run_command(argv: Sequence[str] | None) -> tuple[int, bool]:
+    """The exit status, and whether a signal ended the command."""
     arguments, rest = _parser().parse_known_args(argv)
     overrides = _overrides(arguments, rest)
     log = logging.getLogger("deeplight_jax")
@@ -47,16 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         with terminable():
+            if arguments.command in (*_SAVING, "eval", "export"):
+                with deferred():  # an interrupt within an extension's import would be printed and forgotten
+                    import jax  # noqa: F401
             arguments.run(arguments, overrides)
     except DeeplightError as error:
         print_error(_ERR, error)
-        return 2
+        return 2, False
     except (KeyboardInterrupt, Terminated) as signal:
         saves, terminated = arguments.command in _SAVING, isinstance(signal, Terminated)
         how = "the same command goes on from the last checkpoint" if saves else "run the command again"
         _ERR.print(f"deeplight: {'ended by SIGTERM' if terminated else 'interrupted'}; {how}", soft_wrap=True)
-        return 130 if not terminated else 0 if saves else 143
-    return 0
+        return 130 if not terminated else 0 if saves else 143, True
+    return 0, False
 
 
 def _overrides(arguments: argparse.Namespace, rest: list[str]) -> list[str]:
@@ -327,4 +347,4 @@ def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -65,10 +65,14 @@ def deeplight(tmp_path_factory):
     }
     environment["XLA_FLAGS"] = environment["XLA_FLAGS"].replace("device_count=8", "device_count=1")
 
-    def start(*words):
+    def start(*words, **variables):
         command = [sys.executable, "-m", "deeplight_jax.cli", *map(str, words)]
         return subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            env={**environment, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     return start

@@ -170,3 +170,16 @@ def test_the_commands_exit_codes(deeplight, train_words, config, world, calm, tm
         before = checkpoint.saved_steps(folder)
     finish(deeplight(*words))
     assert_same_run(tmp_path / "run", calm, config, world)
+
+
+@pytest.mark.parametrize("delay_s", [0.2, 0.4])
+def test_ctrl_c_while_programs_are_compiled(delay_s, deeplight, train_words, tmp_path):
+    """XLA's threads go on with it, and Python's own way out would take from them what they work on."""
+    process = deeplight(*train_words, "--workdir", tmp_path / "run", JAX_ENABLE_COMPILATION_CACHE="false")
+    wait_for((tmp_path / "run" / "data.json").exists, process)
+    time.sleep(delay_s)
+    process.send_signal(signal.SIGINT)
+    said = finish(process)
+    assert process.returncode == 130, said
+    assert "the same command goes on from" in said
+    assert "Traceback" not in said
