@@ -42,6 +42,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message that lists the known names already: the nearest one, "" if none is near."""
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    """The end of a message that lists the known names already: the nearest one, "" if none is near.
+
+    Of dotted names those are nearest that differ in their sections alone: `train.seed` is near `seed`.
+    """
+    names = sorted(known)
+    elsewhere = [n for n in names if "." in name + n and n.rpartition(".")[2] == name.rpartition(".")[2]]
+    close = elsewhere or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -55,6 +55,9 @@ def test_overriding_leaves_the_original_alone():
     [
         ("sparsity.dn=0.9", "unknown config key 'sparsity.dn'; did you mean 'sparsity.dnn'"),
         ("sparsty.dnn=0.9", "did you mean 'sparsity.dnn'"),
+        ("train.seed=1", "did you mean 'seed'"),
+        ("optim.epochs=3", "did you mean 'train.epochs'"),
+        ("train.batch_size=100", "did you mean 'data.batch_size' or 'eval.batch_size'"),
         ("sparsity.dnn", "has no value"),
         ("sparsity.dnn=1.0", r"sparsity.dnn=1.0 must be a rate in \[0, 1\)"),
         ("sparsity.dnn=-0.1", "must be a rate"),
