@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from deeplight_jax.errors import ConfigError, DeeplightError, did_you_mean, nearest
+from deeplight_jax.errors import ConfigError, DeeplightError, did_you_mean_key, nearest
 from deeplight_jax.keys import CHOICES, COMPONENT_LETTERS, DEFAULTS, RANGES
 
 Config: TypeAlias = Any  # an ml_collections.ConfigDict, whose attributes carry no static types
@@ -136,7 +136,7 @@ def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) 
         if not equals:
             raise ConfigError(f"override '{item}' has no value; write {key}=VALUE")
         if key not in known:
-            raise ConfigError(f"unknown config key '{key}'{did_you_mean(key, known)}")
+            raise ConfigError(f"unknown config key '{key}'{did_you_mean_key(key, known)}")
         if not isinstance(item, str) and type(text) is type(known[key]):
             changed.update_from_flattened_dict({key: text})
         else:
@@ -165,7 +165,7 @@ def validate(config: Config) -> None:
     defaults, given = flatten(DEFAULTS), flatten(config)
     for key, value in given.items():
         if key not in defaults:
-            raise ConfigError(f"unknown config key '{key}'{did_you_mean(key, defaults)}")
+            raise ConfigError(f"unknown config key '{key}'{did_you_mean_key(key, defaults)}")
         if type(value) is not type(defaults[key]):
             raise ConfigError(
                 f"{key}={value!r} is a {type(value).__name__}; it must be a {type(defaults[key]).__name__}"

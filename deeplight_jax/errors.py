@@ -41,12 +41,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return nearest(name, names) or f"; known: {', '.join(names)}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message that lists the known names already: the nearest one, "" if none is near.
+def did_you_mean_key(key: str, known: Iterable[str]) -> str:
+    """`did_you_mean` of dotted keys: first those of other sections, as `seed` of `train.seed`."""
+    keys = sorted(known)
+    elsewhere = [repr(k) for k in keys if k.rpartition(".")[2] == key.rpartition(".")[2]]
+    return f"; did you mean {' or '.join(elsewhere)}?" if elsewhere else did_you_mean(key, keys)
 
-    Of dotted names those are nearest that differ in their sections alone: `train.seed` is near `seed`.
-    """
-    names = sorted(known)
-    elsewhere = [n for n in names if "." in name + n and n.rpartition(".")[2] == name.rpartition(".")[2]]
-    close = elsewhere or difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, close))}?" if close else ""
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message that lists the known names already: the nearest one, "" if none is near."""
+    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -23,7 +23,7 @@ from deeplight_jax.config import (
     override,
     parse_code,
 )
-from deeplight_jax.errors import ConfigError, did_you_mean
+from deeplight_jax.errors import ConfigError, did_you_mean_key
 
 Point = dict[str, Any]  # config key -> value
 Grid = list[Point]
@@ -52,7 +52,7 @@ def axis(key: str, values: Sequence[Any]) -> Grid:
     """
     known = flatten(default_config())
     if key not in known:
-        raise ConfigError(f"axis: unknown config key '{key}'{did_you_mean(key, known)}")
+        raise ConfigError(f"axis: unknown config key '{key}'{did_you_mean_key(key, known)}")
     if not len(values) or isinstance(values, str):
         raise ConfigError(f"axis {key}: give a list of one or more values, not {values!r}")
     return [{key: value} for value in values]
