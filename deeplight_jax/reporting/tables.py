@@ -98,7 +98,7 @@ def _add_rejected(table: Table, rejected: Mapping[str, Any]) -> None:
     for reason, count in rejected["by_reason"].items():
         table.add_row(escape(f"  {reason}"), f"{count:,}")
     for bad in rejected["first"][:5]:
-        told = f"  {bad['file']}:{bad['line']}", f"{bad['reason']}: {bad['text'][:60]!r}"
+        told = f"  {bad['file']}:{bad['line']}", f"{bad['reason']}: '{bad['text'][:60]}'"
         table.add_row(*map(escape, told))
 
 
