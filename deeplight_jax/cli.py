@@ -29,15 +29,14 @@ if TYPE_CHECKING:
     from deeplight_jax.data.recipes import Recipe
 
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of tables in files and pipes
+_COMPUTING = ("train", "eval", "export", "table", "sweep", "quickstart")  # those that cannot do without JAX
 _SAVING = ("train", "sweep", "best", "table", "quickstart")
 _OUT, _ERR = Console(width=_WIDTH), Console(stderr=True)
 
 
 def program() -> NoReturn:
-    """The command as a process of its own: ended by a signal it leaves at once, whatever XLA still compiles.
-
-    Python's own way out takes from XLA's threads what they compile with: a segmentation fault.
-    """
+    """The command as a process of its own, which a signal ends at once: Python's own way out would take from
+    XLA's threads what they still compile with, a segmentation fault."""
     status, ended = _run_command(None)
     if ended:
         sys.stdout.flush()
@@ -64,7 +63,7 @@ def _run_command(argv: Sequence[str] | None) -> tuple[int, bool]:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         with terminable():
-            if arguments.command in (*_SAVING, "eval", "export"):
+            if arguments.command in _COMPUTING and not getattr(arguments, "status", None):
                 with deferred():  # an interrupt within an extension's import would be printed and forgotten
                     import jax  # noqa: F401
             arguments.run(arguments, overrides)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from comparing import assert_same_run
 from jax.sharding import Mesh
 from jaxlib.version import __version_info__ as jaxlib_version
 from whole_runs import LONG
@@ -19,6 +20,7 @@ from deeplight_jax.sweeping import Sweep, axis, codes, compiled, ledger, product
 from deeplight_jax.sweeping.launch import Options, run_sweep
 from deeplight_jax.sweeping.results import rows
 from deeplight_jax.sweeping.stacking import AXIS, Place, fastest_layout, make_program, plan_place, stack, take
+from deeplight_jax.training import run
 from deeplight_jax.training import step as steps
 from deeplight_jax.training.inspect import load_run
 from deeplight_jax.training.job import make_job
@@ -73,17 +75,12 @@ def rows_of(text):
 def test_what_is_left_of_a_group_keeps_its_bits(counted, wide, world, tmp_path):
     """One that prunes less than the others do, alone on a device where two were: the same program, padded."""
     before, status, *_ = counted
-    left = next(
-        m for m in sorted(status.done) if load_run(ledger.place(before, m)).config.sparsity.dnn == 0.9
-    )
+    configs = {name: run.load_config_of(ledger.place(before, name)) for name in sorted(status.done)}
+    left, config = next((name, c) for name, c in configs.items() if c.sparsity.dnn == 0.9)
     shutil.copytree(before, tmp_path / "s")
     shutil.rmtree(ledger.place(tmp_path / "s", left))
     assert run_sweep(wide, tmp_path / "s", COMPILED, data=world).failed == {}
-    found, expected = (load_run(ledger.place(d, left)) for d in (tmp_path / "s", before))
-    for x, y in zip(jax.tree.leaves(found.params), jax.tree.leaves(expected.params), strict=True):
-        np.testing.assert_array_equal(x, y)
-    a, b = ((ledger.place(d, left) / "metrics.jsonl").read_text() for d in (tmp_path / "s", before))
-    assert [{**row, "wall_s": 0} for row in rows_of(a)] == [{**row, "wall_s": 0} for row in rows_of(b)]
+    assert_same_run(ledger.place(tmp_path / "s", left), ledger.place(before, left), config, world)
 
 
 @pytest.mark.parametrize("index", [0, 11])
