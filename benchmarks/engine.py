@@ -104,7 +104,7 @@ def main() -> None:
         structure = compact(model, schema, random_params(schema, options.tail))
         save(path, Artifact(structure, {"model": model.to_dict()}, {}))
     own = ["--run", str(folder / "run")] if options.train else []
-    command = [sys.executable, "-m", "deeplight_jax.cli", "bench", "--artifact", str(path), *own, *rest]
+    command = [sys.executable, "-m", "deeplight_jax", "bench", "--artifact", str(path), *own, *rest]
     sys.exit(subprocess.run(command, check=False).returncode)
 
 

@@ -108,7 +108,7 @@ def words(job: Job, out: Path) -> list[str]:
     pinned = ["taskset", "-c", job.cores] if job.cores else []
     if "=" in first:  # an environment variable
         pinned, (first, *rest) = ["env", first, *pinned], rest
-    called = ["-m", "deeplight_jax.cli"] if first == "deeplight" else [str(Path("benchmarks", first))]
+    called = ["-m", "deeplight_jax"] if first == "deeplight" else [str(Path("benchmarks", first))]
     return [*pinned, sys.executable, *called, *rest]
 
 
@@ -168,7 +168,7 @@ def prepare(raw: Path, made: Path) -> None:
     """The rows that RESULTS.md's tables are trained on, once."""
     if not made.exists():
         options = ["--numeric", "bucket", "--min-count", "1", "--test-fraction", "0.2"]
-        command = ["-m", "deeplight_jax.cli", "prepare", "criteo", str(raw), "--out", str(made), *options]
+        command = ["-m", "deeplight_jax", "prepare", "criteo", str(raw), "--out", str(made), *options]
         subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
 
 

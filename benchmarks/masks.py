@@ -69,7 +69,7 @@ def main() -> None:
             print(f"{name:14s} {1e3 * median(seconds(task, options.repeats)):8.1f} ms", flush=True)
         print(f"{'file':14s} {file.stat().st_size:8,} bytes")
         runs = [fake_run(Path(folder) / name, masks) for name, masks in (("a", a), ("b", b))]
-        command = [sys.executable, "-m", "deeplight_jax.cli", "masks", "diff", *runs, "--json"]
+        command = [sys.executable, "-m", "deeplight_jax", "masks", "diff", *runs, "--json"]
         whole = seconds(lambda: subprocess.run(command, check=True, capture_output=True), options.repeats)
         print(f"{'masks diff':14s} {1e3 * median(whole):8.1f} ms, the whole command with the start of Python")
 

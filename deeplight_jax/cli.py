@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -23,25 +23,14 @@ from deeplight_jax.cli_serving import add_serving
 from deeplight_jax.cli_sweep import add_sweep
 from deeplight_jax.cli_train import add_train, print_error
 from deeplight_jax.errors import ConfigError, DataError, DeeplightError
-from deeplight_jax.training.stopping import Terminated, deferred, terminable
+from deeplight_jax.training.stopping import Terminated, import_jax, terminable
 
 if TYPE_CHECKING:
     from deeplight_jax.data.recipes import Recipe
 
 _WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120  # of tables in files and pipes
-_COMPUTING = ("train", "eval", "export", "table", "sweep", "quickstart")  # those that cannot do without JAX
 _SAVING = ("train", "sweep", "best", "table", "quickstart")
 _OUT, _ERR = Console(width=_WIDTH), Console(stderr=True)
-
-
-def program() -> NoReturn:
-    """The command as a process of its own, which a signal ends at once: Python's own way out would take from
-    XLA's threads what they still compile with, a segmentation fault."""
-    status, ended = _run_command(None)
-    if ended:
-        sys.stdout.flush()
-        os._exit(status)
-    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,11 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     SIGTERM ends a command as Ctrl-C does: with 0 those that save and go on, with 143 the others.
     """
-    return _run_command(argv)[0]
+    return run_command(argv)[0]
 
 
-def _run_command(argv: Sequence[str] | None) -> tuple[int, bool]:
-    """The exit status, and whether a signal ended the command."""
+def run_command(argv: Sequence[str] | None) -> tuple[int, bool]:
+    """`main`'s exit status, and whether a signal ended the command."""
     arguments, rest = _parser().parse_known_args(argv)
     overrides = _overrides(arguments, rest)
     log = logging.getLogger("deeplight_jax")
@@ -63,9 +52,6 @@ def _run_command(argv: Sequence[str] | None) -> tuple[int, bool]:
         logging.getLogger(library).setLevel(logging.CRITICAL)
     try:
         with terminable():
-            if arguments.command in _COMPUTING and not getattr(arguments, "status", None):
-                with deferred():  # an interrupt within an extension's import would be printed and forgotten
-                    import jax  # noqa: F401
             arguments.run(arguments, overrides)
     except DeeplightError as error:
         print_error(_ERR, error)
@@ -268,6 +254,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 
 def _evaluate(arguments: argparse.Namespace, _: list[str]) -> None:
+    import_jax()
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import results_table
     from deeplight_jax.training.inspect import evaluate
@@ -284,13 +271,15 @@ def _evaluate(arguments: argparse.Namespace, _: list[str]) -> None:
 
 def _table(arguments: argparse.Namespace, overrides: list[str]) -> None:
     from deeplight_jax.data.prepared import open_prepared
-    from deeplight_jax.reporting.progress import progress_bars
-    from deeplight_jax.reporting.tables import paper_table
-    from deeplight_jax.sweeping.paper import run_table, table_entries
 
     if arguments.seeds < 1:
         raise ConfigError(f"--seeds {arguments.seeds}: use 1 or more")
     data = open_prepared(arguments.data)
+    import_jax()
+    from deeplight_jax.reporting.progress import progress_bars
+    from deeplight_jax.reporting.tables import paper_table
+    from deeplight_jax.sweeping.paper import run_table, table_entries
+
     recipe = data.manifest.get("recipe", {}).get("name", "synthetic")
     paper = arguments.paper or ("avazu" if recipe == "avazu" else "criteo")
     entries = table_entries(arguments.table, paper, compare=bool(arguments.paper) or recipe == paper)
@@ -326,6 +315,7 @@ def _table_title(arguments: argparse.Namespace, recipe: str, rows: int) -> str:
 
 
 def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:
+    import_jax()
     from deeplight_jax.quickstart import CODE, WORLD, quickstart
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import results_table
@@ -343,7 +333,3 @@ def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:
     ]
     _OUT.print(results_table("DeepFwFM on a planted world, test split", columns, extra))
     _OUT.print(f"runs, metrics and TensorBoard events: {arguments.workdir}", markup=False)
-
-
-if __name__ == "__main__":
-    program()

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from deeplight_jax.errors import ConfigError
+from deeplight_jax.training.stopping import import_jax
 
 
 def add_serving(commands: Any, out: Console, err: Console) -> None:
@@ -64,12 +65,13 @@ def _add_score(parser: argparse.ArgumentParser, out: Console, err: Console) -> N
 
 
 def _export(out: Console, err: Console, arguments: argparse.Namespace, _: list[str]) -> None:
+    if (arguments.out is None) == (arguments.verify is None):
+        raise ConfigError("give export either --out FILE.safetensors or --verify FILE.safetensors")
+    import_jax()
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import certificate_table
     from deeplight_jax.serving.export import export, verify
 
-    if (arguments.out is None) == (arguments.verify is None):
-        raise ConfigError("give export either --out FILE.safetensors or --verify FILE.safetensors")
     with progress_bars(err) as advance:
         if arguments.verify:
             engine = verify(arguments.verify, arguments.workdir, arguments.data, advance)

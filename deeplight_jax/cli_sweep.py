@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from deeplight_jax.errors import ConfigError, DeeplightError
+from deeplight_jax.training.stopping import deferred, import_jax
 
 _BACKEND_OF = {
     **dict.fromkeys(("layout", "per_device"), "compiled"),
@@ -69,15 +70,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-measure", action="store_true", help="do not measure the serving engine")
 
 
-def _options(arguments: argparse.Namespace) -> Any:
-    from deeplight_jax.sweeping.launch import Options
-
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those of `launch.Options` that were given."""
     given = {name: value for name in _BACKEND_OF if (value := getattr(arguments, name)) is not None}
     for name in given:
         if _BACKEND_OF[name] != arguments.backend:
             raise ConfigError(f"--{name.replace('_', '-')} says nothing to --backend {arguments.backend}; "
                               f"leave it out, or name --backend {_BACKEND_OF[name]}")  # fmt: skip
-    return Options(backend=arguments.backend, **given, measure=not arguments.no_measure)
+    return {"backend": arguments.backend, **given, "measure": not arguments.no_measure}
 
 
 def _sweep(out: Console, err: Console, arguments: argparse.Namespace, overrides: list[str]) -> None:
@@ -88,21 +88,27 @@ def _sweep(out: Console, err: Console, arguments: argparse.Namespace, overrides:
         return
     if not (arguments.config and arguments.workdir):
         raise ConfigError("give sweep --config FILE.py and --workdir SWEEP, or --status SWEEP")
+    from deeplight_jax.data.prepared import open_prepared
     from deeplight_jax.reporting.progress import progress_bars
-    from deeplight_jax.reporting.sweep_tables import members_table
+    from deeplight_jax.reporting.sweep_tables import MembersTable
     from deeplight_jax.sweeping.grid import load_sweep
-    from deeplight_jax.sweeping.launch import run_sweep
     from deeplight_jax.sweeping.results import rows
 
-    options, sweep = _options(arguments), load_sweep(arguments.config, overrides)
+    options = _options(arguments)
+    with deferred():  # the file may import JAX
+        sweep = load_sweep(arguments.config, overrides)
+    data = open_prepared(sweep.config.data.dir, verify=sweep.config.data.verify)
+    import_jax()
+    from deeplight_jax.sweeping.launch import Options, run_sweep
+
     with progress_bars(err) as advance:
-        status = run_sweep(sweep, arguments.workdir, options, progress=advance)
+        status = run_sweep(sweep, arguments.workdir, Options(**options), data=data, progress=advance)
     if arguments.json:
         found = {"status": status.to_json(), "members": rows(arguments.workdir)}
         sys.stdout.write(json.dumps(found) + "\n")
     else:
         title = f"{arguments.workdir}: {len(status.done)} of {status.members} members"
-        out.print(members_table(title, rows(arguments.workdir)))
+        out.print(MembersTable(title, rows(arguments.workdir)))
     if status.failed:
         reasons = "; ".join(f"{name}: {error}" for name, error in [*status.failed.items()][:3])
         raise DeeplightError(
@@ -126,7 +132,7 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
     from deeplight_jax.data.encode import parse_bytes
     from deeplight_jax.reporting.pareto import draw_pareto
     from deeplight_jax.reporting.progress import progress_bars
-    from deeplight_jax.reporting.sweep_tables import members_table
+    from deeplight_jax.reporting.sweep_tables import MembersTable
     from deeplight_jax.sweeping.choose import Budget, choose
     from deeplight_jax.sweeping.results import rows
 
@@ -134,10 +140,12 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
     budget = Budget(arguments.max_latency_us, most)
     with progress_bars(err) as advance:
         if arguments.search:
+            options = _options(arguments)
+            import_jax()
+            from deeplight_jax.sweeping.launch import Options
             from deeplight_jax.sweeping.search import search
 
-            options = _options(arguments)
-            search(arguments.sweep, arguments.search, budget, arguments.metric, options, advance)
+            search(arguments.sweep, arguments.search, budget, arguments.metric, Options(**options), advance)
         found = choose(arguments.sweep, budget, arguments.metric, advance)
     name = found.row["name"]
     out_file = arguments.sweep / "pareto.png"
@@ -148,8 +156,10 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
     shown = found.front if found.row in found.front else [*found.front, found.row]
     within = f"{found.within} of {found.finished} members within the budget"
     title = f"{arguments.sweep}: {within}; those on the Pareto front, * chosen on validation"
-    out.print(members_table(title, shown, name, tested=True, among=rows(arguments.sweep)))
-    out.print(f"chosen: {arguments.sweep / 'members' / name}", markup=False, highlight=False, soft_wrap=True)
+    out.print(MembersTable(title, shown, name, among=rows(arguments.sweep)))
+    place, test = arguments.sweep / "members" / name, (found.row["test_roc_auc"], found.row["test_log_loss"])
+    told = f"chosen: {place}; on test: ROC AUC {test[0]:.4f}, log loss {test[1]:.4f}"
+    out.print(told, markup=False, highlight=False, soft_wrap=True)
     if drawn:
         out.print(f"figure: {drawn}", markup=False, highlight=False, soft_wrap=True)
     else:

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from deeplight_jax.errors import ConfigError, DeeplightError
+from deeplight_jax.training.stopping import deferred, import_jax
 
 
 def add_train(commands: Any, out: Console, err: Console) -> None:
@@ -41,14 +42,20 @@ def add_train(commands: Any, out: Console, err: Console) -> None:
 
 def _train(arguments: argparse.Namespace, overrides: list[str], out: Console, err: Console) -> None:
     from deeplight_jax.config import load_config
+    from deeplight_jax.data.prepared import open_prepared
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import results_table
+
+    with deferred():  # the file may import JAX
+        config = load_config(arguments.config, overrides)
+    alone = arguments.hosts is None  # several open their data once all are there to hear of a mistake
+    data = open_prepared(config.data.dir, verify=config.data.verify) if alone else None
+    import_jax()
     from deeplight_jax.training.loop import train
 
-    config = load_config(arguments.config, overrides)
     tells = _join(arguments)
     with _leaving(err), progress_bars(err) if tells else nullcontext() as advance:
-        result = train(config, arguments.workdir, progress=advance)
+        result = train(config, arguments.workdir, data=data, progress=advance)
     if tells:
         out.print(results_table(f"{arguments.workdir}: {result['split']} split", {result["model"]: result}))
 

@@ -72,6 +72,7 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     Raises:
       ConfigError: the file cannot be read, or a key, type or range is wrong.
     """
+    override(default_config(), overrides)  # a mistake in one is told before the file's code runs
     config = call_file(path, "get_config")
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"{path}: get_config returned {type(config).__name__}, not a ConfigDict")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -88,6 +90,48 @@ def test_a_wrong_override_is_one_line_and_exit_2(
     assert named in error
     assert "Traceback" not in error
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--config", _SMOKE, "--config.sparsity.dn=0.5"],
+        ["train", "--config", "nowhere.py", "--config.seed=2"],
+        ["sweep", "--config", "sweeps/figure4.py", "--layout", "2", "--backend", "ray"],
+        ["sweep", "--config", "sweeps/figure4.py", "--config.train.epoch=2"],
+        ["table", "4", "--out", "tables", "--data", "nowhere"],
+        ["export", "--run", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_mistakes_that_need_no_jax_do_not_wait_for_it(words: list[str], tmp_path: Path) -> None:
+    code = "import sys, deeplight_jax.cli as cli; status = cli.main(sys.argv[1:])"
+    code += "; assert 'jax' not in sys.modules"
+    words = [*words, "--workdir", str(tmp_path / "run")] if words[0] in ("train", "sweep") else words
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; sys.exit(status)", *words],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("deeplight: ")
+
+
+def test_an_interrupt_while_the_command_is_imported_is_no_traceback() -> None:
+    code = """
+import signal, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "deeplight_jax.config" or name.startswith("rich."):
+            signal.raise_signal(signal.SIGINT)
+            sys.meta_path.remove(self)
+sys.meta_path.insert(0, Interrupts())
+from deeplight_jax.__main__ import program
+program()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_the_version_has_one_owner(capsys: pytest.CaptureFixture[str]) -> None:

@@ -221,6 +221,7 @@ def _run_wave(
             beat(step, total)
             progress("training", step, total)
 
+        progress("training", first, lanes[0].job.plan.total_steps)  # the first step compiles
         try:
             _train(lanes, stacked, program, place, advance)
         except Exception as error:

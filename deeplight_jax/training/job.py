@@ -61,9 +61,9 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
     Raises:
       ConfigError: the config cannot be carried out on the data.
     """
+    model = build_model(config, data.schema)
     plan = plan_of(config, data)
     data.split("valid")  # the first evaluation needs it: better refused now than then
-    model = build_model(config, data.schema)
     _, labels = abstract_params(model, data.schema)
     check_prunable(plan, labels, config.model.name)
     optimizer = build_optimizer(config, labels, plan, row_tables(model, data.schema))

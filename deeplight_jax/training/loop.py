@@ -53,7 +53,8 @@ def train(
       config: of `load_config`.
       workdir: the run's directory; a finished run there is returned as it is.
       data: an opened data set; by default `config.data.dir` is opened.
-      progress: called as `progress(what, done, total)` after each step and evaluated batch.
+      progress: called as `progress(what, done, total)` before the first step, after each, and after each
+        evaluated batch.
       split: what the best model is evaluated on at the end; "valid" leaves test unread.
       notice: whether to warn of what the plan had to change; its result says so, too.
 
@@ -70,9 +71,9 @@ def train(
     """
     workdir = Path(workdir)
     data = data or open_prepared(config.data.dir, verify=config.data.verify)
-    job = make_job(config, workdir, data, progress or (lambda *_: None))
     if run.check_same(workdir, config, data) and (finished := run.load_result(workdir)):
         return finished
+    job = make_job(config, workdir, data, progress or (lambda *_: None))
     masks = masks_to_start_from(job)
     if not saved_steps(workdir / "checkpoints"):
         check_inherited(job)
@@ -91,8 +92,8 @@ def check(config: Config, workdir: str | Path, data: Prepared) -> None:
       ConfigError: the config cannot be carried out on the data.
       RunError: the directory belongs to another run.
     """
-    make_job(config, Path(workdir), data, lambda *_: None)
     run.check_same(Path(workdir), config, data)
+    make_job(config, Path(workdir), data, lambda *_: None)
 
 
 @contextmanager
@@ -131,6 +132,7 @@ def _train_epochs(job: Job, start: Start, events: ScalarEvents, began: float) ->
     losses: list[Any] = [*start.losses]
     first = int(state.step)
     with drawn_ahead(batches_behind(job, first), ahead=device_is_apart()) as batches, held_back() as stop:
+        job.progress("training", first, plan.total_steps)  # the first step compiles
         if start.owes_evaluation:
             standing = _evaluated(job, state, standing, first, events, stop)
         for step in () if stop.signal and not hosts.are_several() else range(first + 1, plan.total_steps + 1):

@@ -58,12 +58,16 @@ def check_same(workdir: Path, config: Config, data: Prepared) -> bool:
     """Whether the directory holds a run, which must be of this config and data.
 
     Raises:
-      RunError: it holds a run of another config or other data, or prepared data, or cannot be looked into.
+      RunError: it holds a run of another config or other data, or prepared data, is a file, or cannot be
+        looked into.
     """
     try:
         begun, prepared = ((workdir / name).exists() for name in ("config.json", MANIFEST))
+        file = workdir.exists() and not workdir.is_dir()
     except OSError as error:
         raise RunError(f"cannot read {workdir} ({error.strerror}); name another --workdir") from error
+    if file:
+        raise RunError(f"{workdir} is a file, no directory; name another --workdir")
     if begun:
         before = load_config_of(workdir)
         if config_hash(before) != config_hash(config):

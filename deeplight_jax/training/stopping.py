@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -42,17 +43,24 @@ class Stop:
 
 
 @contextmanager
-def deferred() -> Iterator[Stop]:
+def deferred(notice: str = "") -> Iterator[Stop]:
     """SIGINT and SIGTERM are noted while the block runs, and delivered as before at its end, be it an error.
 
     A second one is delivered at once, too. Signals that the program ignores, and those of other threads than
     the main one, are left as they are.
+
+    Args:
+      notice: a line for standard error the moment that a signal is noted; written past its buffer, which the
+        signal may have come into.
     """
     stop, before = Stop(), _handlers()
 
     def note(number: int, frame: FrameType | None) -> None:
         stop.signal = signal.Signals(number)
         _install(before)
+        if notice:
+            with suppress(OSError):
+                os.write(2, f"\r{stop.signal.name}: {notice}\n".encode())
 
     _install(dict.fromkeys(before, note))
     try:
@@ -65,15 +73,21 @@ def deferred() -> Iterator[Stop]:
 
 @contextmanager
 def held_back() -> Iterator[Stop]:
-    """`deferred`, for a block that a signal cuts short.
+    """`deferred`, for training that a signal cuts short behind the step that it comes into.
 
     Raises:
       Terminated: the program's own handler has returned; the block was cut short all the same.
     """
-    with deferred() as stop:
+    with deferred("ends once this step is done and saved; a second signal ends at once, without") as stop:
         yield stop
     if stop.signal is not None:
         raise Terminated
+
+
+def import_jax() -> None:
+    """Import JAX, signals deferred: an interrupt within an extension's import is printed and forgotten."""
+    with deferred():
+        import jax  # noqa: F401
 
 
 @contextmanager

@@ -66,7 +66,7 @@ def deeplight(tmp_path_factory):
     environment["XLA_FLAGS"] = environment["XLA_FLAGS"].replace("device_count=8", "device_count=1")
 
     def start(*words, **variables):
-        command = [sys.executable, "-m", "deeplight_jax.cli", *map(str, words)]
+        command = [sys.executable, "-m", "deeplight_jax", *map(str, words)]
         return subprocess.Popen(
             command,
             env={**environment, **variables},

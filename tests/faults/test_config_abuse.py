@@ -8,6 +8,7 @@ import pytest
 from deeplight_jax.cli import main
 from deeplight_jax.data.encode import prepare
 from deeplight_jax.data.recipes import CRITEO
+from deeplight_jax.training import run
 from deeplight_jax.training.job import make_job
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -71,6 +72,21 @@ def test_a_mistake_is_one_line_before_any_compilation(
     assert MISTAKES[mistake] in error
     assert COMPILED not in compiled
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("place", ["other", "file", "data", "model"])
+def test_where_it_goes_and_what_it_is_are_told_before_the_schedule(
+    place, train_words, config, world, tmp_path, capsys
+):
+    """A schedule too short for its targets is the last mistake to be told: its remedy is a longer run."""
+    run.start(tmp_path / "other", config, world)
+    (tmp_path / "file").write_text("3")
+    into = world.directory if place == "data" else tmp_path / place
+    words = [*map(str, train_words), "--workdir", str(into), "--config.sparsity.warmup_epochs=3"]
+    words += ["--config.model.name=deepfwm"] if place == "model" else []
+    assert main(words) == 2
+    told = {"other": "of another config", "file": "is a file", "data": "prepared data", "model": "deepfwfm"}
+    assert told[place] in " ".join(capsys.readouterr().err.split())
 
 
 def test_compilations_are_seen(compiled):

@@ -14,7 +14,7 @@ from whole_runs import LONG
 
 from deeplight_jax.training import checkpoint
 from deeplight_jax.training.loop import train
-from deeplight_jax.training.stopping import Terminated, terminable
+from deeplight_jax.training.stopping import Terminated, held_back, terminable
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +170,21 @@ def test_the_commands_exit_codes(deeplight, train_words, config, world, calm, tm
         before = checkpoint.saved_steps(folder)
     finish(deeplight(*words))
     assert_same_run(tmp_path / "run", calm, config, world)
+
+
+def test_a_signal_is_told_the_moment_it_is_noted(capfd):
+    """The step that it waits for may compile for a while; a second one is delivered at once."""
+
+    def signalled_twice():
+        with held_back() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.signal == signal.SIGINT
+            assert "SIGINT: ends once this step is done and saved" in capfd.readouterr().err
+            signal.raise_signal(signal.SIGINT)
+            pytest.fail("the second was held back, too")
+
+    with pytest.raises(KeyboardInterrupt):
+        signalled_twice()
 
 
 @pytest.mark.parametrize("delay_s", [0.2, 0.4])

@@ -52,7 +52,7 @@ def start(settings, tmp_path_factory):
     def run(workdir, *words):
         words = ["--config", file, "--workdir", workdir, "--hosts", 2, "--heartbeat", HEARTBEAT_S, *words]
         words += ["--coordinator", f"127.0.0.1:{free_port()}"]
-        command = [sys.executable, "-m", "deeplight_jax.cli", "train", *map(str, words)]
+        command = [sys.executable, "-m", "deeplight_jax", "train", *map(str, words)]
         return [
             subprocess.Popen([*command, "--host", str(host)], env=environment, text=True,
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
