@@ -46,6 +46,7 @@ def _train(arguments: argparse.Namespace, overrides: list[str], out: Console, er
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.tables import results_table
 
+    _check_hosts(arguments)
     with deferred():  # the file may import JAX
         config = load_config(arguments.config, overrides)
     alone = arguments.hosts is None  # several open their data once all are there to hear of a mistake
@@ -79,13 +80,13 @@ def print_error(err: Console, error: DeeplightError) -> None:
     err.print(f"deeplight: {error}", style="bold red", markup=False, highlight=False, soft_wrap=True)
 
 
-def _join(arguments: argparse.Namespace) -> bool:
-    """Find the other hosts, if there are any; returns whether this one tells what goes on."""
+def _check_hosts(arguments: argparse.Namespace) -> None:
+    """Refuse options of several hosts that make no sense together."""
     by_hand = arguments.coordinator is not None, arguments.host is not None
     if arguments.hosts is None:
         if any(by_hand) or arguments.heartbeat is not None:
             raise ConfigError("--coordinator, --host and --heartbeat go with --hosts")
-        return True
+        return
     if arguments.heartbeat is not None and arguments.heartbeat < 1:
         raise ConfigError(f"--heartbeat {arguments.heartbeat}: use 1 or more seconds")
     numbered = arguments.hosts.isdecimal()
@@ -97,10 +98,14 @@ def _join(arguments: argparse.Namespace) -> bool:
             if numbered
             else "--hosts auto finds --coordinator and --host by itself; leave them out"
         )
+
+
+def _join(arguments: argparse.Namespace) -> bool:
+    """Find the other hosts, if there are any; returns whether this one tells what goes on."""
+    if arguments.hosts is None:
+        return True
     from deeplight_jax.training import hosts
 
-    heartbeat_s = arguments.heartbeat or hosts.HEARTBEAT_S
-    hosts.join(
-        arguments.coordinator or "", int(arguments.hosts) if numbered else 0, arguments.host, heartbeat_s
-    )
+    count = int(arguments.hosts) if arguments.hosts.isdecimal() else 0
+    hosts.join(arguments.coordinator or "", count, arguments.host, arguments.heartbeat or hosts.HEARTBEAT_S)
     return hosts.is_first()
