@@ -34,6 +34,7 @@ from deeplight_jax.data.schema import Batch, Field, Schema
 from deeplight_jax.mesh import place as make_placement
 from deeplight_jax.models import abstract_params, build_model, row_tables
 from deeplight_jax.training.job import numbered_step
+from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.optimizer import build_optimizer
 from deeplight_jax.training.plan import make_plan
 from deeplight_jax.training.state import TrainState, init_state
@@ -79,7 +80,8 @@ def batches_of(schema: Schema, rows: int, count: int = 8) -> list[Batch]:
 
 
 def our_training(config: Config, schema: Schema, batch: int) -> tuple[Callable[[], TrainState], NumberedStep]:
-    """How the package makes a state, and its own step."""
+    """How the package makes a state, and its own step; both as `train` does."""
+    keep_freed_memory()
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
     plan = make_plan(config, 20_000 * batch)

@@ -24,7 +24,6 @@ from deeplight_jax.sparsity.churn import Churn, no_churn, of_components
 from deeplight_jax.sparsity.components import Component, Labels
 from deeplight_jax.sparsity.criteria import blank_memory
 from deeplight_jax.sparsity.masks import full_masks
-from deeplight_jax.training.memory import keep_freed_memory
 from deeplight_jax.training.state import TrainState
 from deeplight_jax.training.step import TrainStep
 
@@ -135,7 +134,6 @@ def make_program(step: TrainStep, place: Place, at_once: int) -> Program:
             (seed, params, opt_state), losses = jax.lax.map(one, rest, batch_size=batch_size)
         return TrainState(step=state.step + 1, seed=seed, params=params, opt_state=opt_state), losses
 
-    keep_freed_memory()
     several, all_alike = PartitionSpec(AXIS), PartitionSpec()
     spec: Any = TrainState(step=all_alike, seed=several, params=several, opt_state=several)  # pyright: ignore
     mapped = jax.shard_map(

@@ -61,6 +61,7 @@ def make_job(config: Config, workdir: Path, data: Prepared, progress: Progress) 
     Raises:
       ConfigError: the config cannot be carried out on the data.
     """
+    keep_freed_memory()  # before JAX starts its threads
     model = build_model(config, data.schema)
     plan = plan_of(config, data)
     data.split("valid")  # the first evaluation needs it: better refused now than then
@@ -108,7 +109,6 @@ def placed_step(
     """The jitted training step over a placement's devices, of states held as it holds them; donates them."""
     if place.mesh is None:
         return make_train_step(model, optimizer, config, event)
-    keep_freed_memory()
     like, step = abstract_state(model, schema, optimizer), train_step_of(model, optimizer, config, event)
 
     def padded_step(state: TrainState, batch: Batch) -> tuple[TrainState, jax.Array]:
