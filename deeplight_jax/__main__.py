@@ -13,9 +13,9 @@ def program() -> NoReturn:
     try:
         with deferred():
             from deeplight_jax.cli import run_command
-    except KeyboardInterrupt:
+        status, ended = run_command(None)
+    except KeyboardInterrupt:  # before the command has begun
         sys.exit(130)
-    status, ended = run_command(None)
     if ended:
         sys.stdout.flush()
         os._exit(status)

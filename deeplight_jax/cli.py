@@ -333,3 +333,7 @@ def _quickstart(arguments: argparse.Namespace, _: list[str]) -> None:
     ]
     _OUT.print(results_table("DeepFwFM on a planted world, test split", columns, extra))
     _OUT.print(f"runs, metrics and TensorBoard events: {arguments.workdir}", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

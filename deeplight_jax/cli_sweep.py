@@ -95,7 +95,7 @@ def _sweep(out: Console, err: Console, arguments: argparse.Namespace, overrides:
     from deeplight_jax.sweeping.results import rows
 
     options = _options(arguments)
-    with deferred():  # the file may import JAX
+    with deferred("ends once the config file is read; a second one ends it at once"):  # it may import JAX
         sweep = load_sweep(arguments.config, overrides)
     data = open_prepared(sweep.config.data.dir, verify=sweep.config.data.verify)
     import_jax()
@@ -157,9 +157,8 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
     within = f"{found.within} of {found.finished} members within the budget"
     title = f"{arguments.sweep}: {within}; those on the Pareto front, * chosen on validation"
     out.print(MembersTable(title, shown, name, among=rows(arguments.sweep)))
-    place, test = arguments.sweep / "members" / name, (found.row["test_roc_auc"], found.row["test_log_loss"])
-    told = f"chosen: {place}; on test: ROC AUC {test[0]:.4f}, log loss {test[1]:.4f}"
-    out.print(told, markup=False, highlight=False, soft_wrap=True)
+    out.print(f"chosen: {arguments.sweep / 'members' / name}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"on test: ROC AUC {found.row['test_roc_auc']:.4f}, log loss {found.row['test_log_loss']:.4f}")
     if drawn:
         out.print(f"figure: {drawn}", markup=False, highlight=False, soft_wrap=True)
     else:

@@ -72,7 +72,7 @@ def load_config(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     Raises:
       ConfigError: the file cannot be read, or a key, type or range is wrong.
     """
-    override(default_config(), overrides)  # a mistake in one is told before the file's code runs
+    check_overrides(overrides)
     config = call_file(path, "get_config")
     if not isinstance(config, ConfigDict):
         raise ConfigError(f"{path}: get_config returned {type(config).__name__}, not a ConfigDict")
@@ -146,6 +146,15 @@ def override(config: Config, overrides: Sequence[str] | Mapping[str, Any] = ()) 
         _parse(changed, words)
     validate(changed)
     return changed.lock()
+
+
+def check_overrides(overrides: Sequence[str] | Mapping[str, Any]) -> None:
+    """Tell a mistake in one before the code of a config file runs, which may take its time.
+
+    Raises:
+      ConfigError: as `override` does.
+    """
+    override(default_config(), overrides)
 
 
 def _parse(config: Config, words: Sequence[str]) -> None:

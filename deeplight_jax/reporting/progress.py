@@ -10,6 +10,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -28,11 +29,15 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
+        told: dict[str, int] = {}
 
         def advance(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
+            if done < told.get(what, 0):  # the next run or evaluation of this name
+                bars.reset(tasks[what])
+            told[what] = done
             bars.update(tasks[what], completed=done, total=total)  # pyright: ignore[reportArgumentType]
 
         yield advance

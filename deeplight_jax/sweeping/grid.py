@@ -17,6 +17,7 @@ from deeplight_jax.config import (
     COMPONENT_LETTERS,
     Config,
     call_file,
+    check_overrides,
     default_config,
     flatten,
     load_config,
@@ -100,7 +101,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = 
     Raises:
       ConfigError: the file cannot be read, returns no Sweep, or an override's key is one that its grid sets.
     """
-    override(default_config(), overrides)  # a mistake in one is told before the file's code runs
+    check_overrides(overrides)
     sweep = call_file(path, "get_sweep")
     if not isinstance(sweep, Sweep):
         raise ConfigError(f"{path}: get_sweep returned {type(sweep).__name__}, not a Sweep")

@@ -137,7 +137,7 @@ def beating(directory: Path, names: Sequence[str]) -> Iterator[Callable[[int, in
         if now - last < _BEAT_S:
             return
         last = now
-        first[:] = first or [(step, now)]
+        first[:] = first if first and step > first[0][0] else [(step, now)]  # no compilation in the pace
         who = {"members": list(names), **this_process()}
         since = {"first_step": first[0][0], "began": first[0][1]}
         write_json(path, {**who, **since, "step": step, "total_steps": total, "updated": now}, durable=False)

@@ -67,7 +67,7 @@ def check_same(workdir: Path, config: Config, data: Prepared) -> bool:
     except OSError as error:
         raise RunError(f"cannot read {workdir} ({error.strerror}); name another --workdir") from error
     if file:
-        raise RunError(f"{workdir} is a file, no directory; name another --workdir")
+        raise RunError(f"{workdir} is a file, not a directory; name another --workdir")
     if begun:
         before = load_config_of(workdir)
         if config_hash(before) != config_hash(config):

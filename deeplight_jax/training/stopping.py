@@ -78,7 +78,7 @@ def held_back() -> Iterator[Stop]:
     Raises:
       Terminated: the program's own handler has returned; the block was cut short all the same.
     """
-    with deferred("ends once this step is done and saved; a second one ends it unsaved") as stop:
+    with deferred("ends once a step is done and saved; a second one ends it unsaved") as stop:
         yield stop
     if stop.signal is not None:
         raise Terminated

@@ -179,7 +179,7 @@ def test_a_signal_is_told_the_moment_it_is_noted(capfd):
         with held_back() as stop:
             signal.raise_signal(signal.SIGINT)
             assert stop.signal == signal.SIGINT
-            assert "SIGINT: ends once this step is done and saved" in capfd.readouterr().err
+            assert "SIGINT: ends once a step is done and saved" in capfd.readouterr().err
             signal.raise_signal(signal.SIGINT)
             pytest.fail("the second was held back, too")
 
