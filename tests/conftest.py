@@ -1,6 +1,7 @@
 """Eight CPU devices for the tests of sharded programs, and fast compilation: most programs here run once.
 
-Fusions go through XLA's older emitters where it still has them, since MLIR's take twice as long to compile.
+Fusions go through XLA's older emitters where it still has them, since MLIR's take twice as long to compile;
+a program's code is made by one thread in one piece, since pytest-xdist's workers have the other cores.
 
 What one test has compiled the others, their workers and their child processes load from one folder, which
 lives as long as the session: half of the suite's time was the same programs compiled again.
@@ -20,6 +21,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
         "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_parallel_codegen_split_count=1",
         *(["--xla_cpu_use_fusion_emitters=false"] if jaxlib_version < (0, 11) else []),
     ]
 )
