@@ -1,5 +1,7 @@
 """Every model prunes while it trains: jitted, batch split over eight devices, float32 and bfloat16."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,6 +44,7 @@ def batch(seed):
     return Batch(ids.astype(np.int32), values, label.astype(np.float32), weight)
 
 
+@cache  # read by two tests
 def trained(name, dtype, devices):
     """State after warm-up and pruning events, trained with the batch split over `devices`."""
     config = config_of(name, dtype)
