@@ -20,6 +20,8 @@ from deeplight_jax.training.merging import load_comparable, merge_masks
 from deeplight_jax.training.standing import Standing
 from deeplight_jax.training.state import abstract_state
 
+FREE = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
+
 
 @pytest.fixture(scope="module")
 def pruned(config, tmp_path_factory):
@@ -76,7 +78,7 @@ def test_merged_masks_are_written_with_what_they_are(operation, function, pruned
 
 
 def test_runs_that_cannot_be_compared_are_told_apart(pruned, config, world, tmp_path):
-    short = override(config, {"train.epochs": 2, "sparsity.dnn": 0.5})
+    short = override(config, FREE | {"train.epochs": 2, "sparsity.dnn": 0.5})
 
     def trained(name, **changes):
         other = {key.replace("__", "."): value for key, value in changes.items()}
@@ -87,16 +89,13 @@ def test_runs_that_cannot_be_compared_are_told_apart(pruned, config, world, tmp_
     with pytest.raises(RunError, match=r"first\) against .*narrow: trees differ at deep/hidden_0/kernel: "
                                        r"bool\[117, 8\] in the first, bool\[117, 7\] in tree 2"):  # fmt: skip
         load_comparable([pruned, narrow])
-    fm = trained("fm", model__name="deepfm", sparsity__field=0.0)
+    fm = trained("fm", model__name="deepfm")
     with pytest.raises(RunError, match=r"fm: its model is deepfm, .*run's deepfwfm; compare runs of one"):
         load_comparable([pruned, fm])
     larger = prepare_synthetic(tmp_path / "data", World(rows=4_000, largest=31, pairs=5))
     there = trained("there", data__dir=larger.directory)
     with pytest.raises(RunError, match=r"there: field C\d+ has \d+ rows, .*run's C\d+ has \d+; compare"):
         load_comparable([pruned, there])
-
-
-FREE = {"sparsity.dnn": 0.0, "sparsity.field": 0.0, "sparsity.embedding": 0.0}
 
 
 def restored(workdir, config, world):
