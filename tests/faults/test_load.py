@@ -88,7 +88,7 @@ def test_a_long_run_keeps_its_memory_its_pace_and_its_program(
 
     Pace is in processor time, of which what else runs on the machine takes none.
     """
-    steps, made, times, memory = (200_000 if long else 720), [], [], []
+    steps, made, times, memory = (200_000 if long else 360), [], [], []
     make = jobs.make_train_step
     monkeypatch.setattr(jobs, "make_train_step", lambda *a: made.append(make(*a)) or made[-1])
     settings = {"train.epochs": steps // 24, "train.checkpoint_steps": 0, "sparsity.warmup_epochs": 10.0}
