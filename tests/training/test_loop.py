@@ -24,9 +24,28 @@ EPOCH = 25  # 3,200 rows in batches of 128
 
 
 @pytest.fixture(scope="module")
-def whole(config, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("whole") / "run"
-    return workdir, train(config, workdir)
+def steps():
+    """The jitted steps that `whole` made."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def whole(config, steps, tmp_path_factory):
+    workdir, make = tmp_path_factory.mktemp("whole") / "run", jobs.make_train_step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jobs, "make_train_step", lambda *a: steps.append(make(*a)) or steps[-1])
+        return workdir, train(config, workdir)
+
+
+@pytest.fixture(scope="module")
+def calm(config, tmp_path_factory):
+    """A config with checkpoints in mid-epoch, and its run that nothing stopped."""
+    config, workdir = (
+        override(config, {"train.checkpoint_steps": 11}),
+        tmp_path_factory.mktemp("calm") / "run",
+    )
+    train(config, workdir)
+    return config, workdir
 
 
 def test_result_holds_what_it_promises(whole, config, world):
@@ -90,19 +109,19 @@ def test_a_finished_run_is_not_trained_again(whole, config):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_interrupted_equals_uninterrupted_bit_for_bit(seed, config, world, tmp_path):
+def test_interrupted_equals_uninterrupted_bit_for_bit(seed, calm, world, tmp_path):
     """Stopped at two random steps, with checkpoints in mid-epoch: the same parameters, masks, metrics."""
-    config = override(config, {"train.checkpoint_steps": 11})
-    train(config, tmp_path / "calm")
+    config, undisturbed = calm
     rng = np.random.default_rng(seed)
     for step in sorted(rng.choice(np.arange(12, 3 * EPOCH), 2, replace=False)):
         run_until(config, tmp_path / "stopped", int(step))
     train(config, tmp_path / "stopped")
-    calm, stopped = (final_state(config, tmp_path / n, world) for n in ("calm", "stopped"))
-    assert_equal_trees(stopped, calm)
-    lines = [(tmp_path / n / "metrics.jsonl").read_text() for n in ("calm", "stopped")]
+    runs = (undisturbed, tmp_path / "stopped")
+    wanted, stopped = (final_state(config, run, world) for run in runs)
+    assert_equal_trees(stopped, wanted)
+    lines = [(run / "metrics.jsonl").read_text() for run in runs]
     assert lines[0] == lines[1]
-    results = [json.loads((tmp_path / n / "result.json").read_text()) for n in ("calm", "stopped")]
+    results = [json.loads((run / "result.json").read_text()) for run in runs]
     for result in results:
         assert result.pop("wall_s") > 0
     assert results[0] == results[1]
@@ -151,9 +170,9 @@ def test_a_run_may_start_from_one_over_more_rows(config, world, tmp_path):
     train(override(config, strict), tmp_path / "more")
     rows = world.split("train")
     few = replace(rows, ids=rows.ids[:300], values=rows.values[:300], label=rows.label[:300])
-    onward = override(config, {"train.init_from": tmp_path / "more", "train.epochs": 40})
+    onward = override(config, {"train.init_from": tmp_path / "more", "train.epochs": 22})
     result = train(onward, tmp_path / "few", data=replace(world, splits={**world.splits, "train": few}))
-    assert result["steps"] == 40 * 3
+    assert result["steps"] == 22 * 3
 
 
 def test_a_run_that_begins_behind_its_events_has_reached_no_target(config, tmp_path):
@@ -201,11 +220,7 @@ def test_a_path_may_have_an_at_sign_of_its_own(config, tmp_path):
         load_run(home / "run@x")
 
 
-def test_the_step_compiles_once(config, world, tmp_path, monkeypatch):
-    steps = []
-    make = jobs.make_train_step
-    monkeypatch.setattr(jobs, "make_train_step", lambda *a: steps.append(make(*a)) or steps[-1])
-    train(config, tmp_path / "run")
+def test_the_step_compiles_once(whole, steps):
     assert [s._cache_size() for s in steps] == [1]
 
 
