@@ -1,6 +1,7 @@
 """Eight devices against one: look-ups, gradients, masks bit for bit; runs to rounding; what is sent."""
 
 import re
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -69,25 +70,40 @@ def test_look_up_and_its_gradient_are_those_of_one_device(shape):
     np.testing.assert_allclose(gradient[:2], alone[:2], rtol=1e-5)  # numeric rows: sums over the batch
 
 
-@pytest.mark.parametrize("shape", [(2, 4), (2, 3)])
-@pytest.mark.parametrize("scope", ["global", "sections", "rows"])
-@pytest.mark.parametrize("ties", [False, True])
-def test_masks_are_bit_identical(shape, scope, ties):
-    rows = 20_011
-    rng = np.random.default_rng(1)
-    weights = rng.normal(size=(rows, 7)).astype(np.float32)
-    if ties:
-        weights = np.round(weights * 2)
-    place = meshes.place(shape[0], shape[1], rows, 24)
-    component = Component("embedding", 0.5, scope, (11, rows - 11) if scope == "sections" else ())
-    like = jax.ShapeDtypeStruct(weights.shape, weights.dtype)
+PRUNED_ROWS = 20_011
+
+
+@cache
+def chosen_alone(scope):
+    """Masks of a table at a rate, on one device."""
+    component = Component("embedding", 0.5, scope, (11, PRUNED_ROWS - 11) if scope == "sections" else ())
 
     def choose(table, rate):
         return select_masks({"t": table}, {"t": "embedding"}, [component], {"embedding": rate})["t"]
 
-    over = place.shardings(like)
-    split = place.jit(lambda t, r: place.pad(choose(meshes.fit(t, like), r)), (over, place.everywhere), over)
-    alone = jax.jit(choose)
+    return jax.jit(choose)
+
+
+@cache
+def chosen_on_mesh(shape, scope):
+    """The mesh, and masks of a padded table at a rate on it."""
+    place = meshes.place(*shape, PRUNED_ROWS, 24)
+    like = jax.ShapeDtypeStruct((PRUNED_ROWS, 7), np.float32)
+    over, choose = place.shardings(like), chosen_alone(scope)
+    return place, place.jit(
+        lambda t, r: place.pad(choose(meshes.fit(t, like), r)), (over, place.everywhere), over
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 3)])
+@pytest.mark.parametrize("scope", ["global", "sections", "rows"])
+@pytest.mark.parametrize("ties", [False, True])
+def test_masks_are_bit_identical(shape, scope, ties):
+    rows = PRUNED_ROWS
+    weights = np.random.default_rng(1).normal(size=(rows, 7)).astype(np.float32)
+    if ties:
+        weights = np.round(weights * 2)
+    alone, (place, split) = chosen_alone(scope), chosen_on_mesh(shape, scope)
     for rate in (0.0, 0.1, 0.4, 0.77, 0.999):
         found = np.asarray(split(place.put(weights), rate))
         np.testing.assert_array_equal(found[:rows], alone(weights, rate))
