@@ -133,6 +133,7 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
     from deeplight_jax.reporting.pareto import draw_pareto
     from deeplight_jax.reporting.progress import progress_bars
     from deeplight_jax.reporting.sweep_tables import MembersTable
+    from deeplight_jax.sweeping import ledger
     from deeplight_jax.sweeping.choose import Budget, choose
     from deeplight_jax.sweeping.results import rows
 
@@ -158,7 +159,8 @@ def _best(out: Console, err: Console, arguments: argparse.Namespace, _: list[str
     title = f"{arguments.sweep}: {within}; those on the Pareto front, * chosen on validation"
     out.print(MembersTable(title, shown, name, among=rows(arguments.sweep)))
     out.print(f"chosen: {arguments.sweep / 'members' / name}", markup=False, highlight=False, soft_wrap=True)
-    out.print(f"on test: ROC AUC {found.row['test_roc_auc']:.4f}, log loss {found.row['test_log_loss']:.4f}")
+    on = (ledger.read_part(arguments.sweep, name, "test") or {}).get("split", "test")
+    out.print(f"on {on}: ROC AUC {found.row['test_roc_auc']:.4f}, log loss {found.row['test_log_loss']:.4f}")
     if drawn:
         out.print(f"figure: {drawn}", markup=False, highlight=False, soft_wrap=True)
     else:

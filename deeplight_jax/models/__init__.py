@@ -135,8 +135,12 @@ def with_widths(config: Config, schema: Schema) -> Config:
 
 def init_params(model: nn.Module, schema: Schema, key: jax.Array) -> tuple[Any, Labels]:
     """Fresh parameters (a nested dict of f32 arrays) and their component labels."""
-    boxed = jax.jit(model.init)(key, *_one_row(schema))["params"]
-    return split_labels(boxed)
+    return split_labels(_jitted_init(model)(key, *_one_row(schema))["params"])
+
+
+@functools.lru_cache(maxsize=16)  # of equal models one is traced
+def _jitted_init(model: nn.Module) -> Any:
+    return jax.jit(model.init)
 
 
 @functools.lru_cache(maxsize=16)  # a sweep asks of each of its members, which share a model or two
