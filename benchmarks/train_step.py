@@ -80,8 +80,7 @@ def batches_of(schema: Schema, rows: int, count: int = 8) -> list[Batch]:
 
 
 def our_training(config: Config, schema: Schema, batch: int) -> tuple[Callable[[], TrainState], NumberedStep]:
-    """How the package makes a state, and its own step; both as `train` does."""
-    keep_freed_memory()
+    """How the package makes a state, and its own step."""
     model = build_model(config, schema)
     _, labels = abstract_params(model, schema)
     plan = make_plan(config, 20_000 * batch)
@@ -231,6 +230,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
 
 
 def main() -> None:
+    keep_freed_memory()  # as `train` does, before JAX computes
     parser = parser_of(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--block", type=int, default=10, help="steps in a block")
