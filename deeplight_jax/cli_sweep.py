@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from deeplight_jax.errors import ConfigError, DeeplightError
-from deeplight_jax.training.stopping import deferred, import_jax
+from deeplight_jax.training.stopping import import_jax, reading_config
 
 _BACKEND_OF = {
     **dict.fromkeys(("layout", "per_device"), "compiled"),
@@ -95,7 +95,7 @@ def _sweep(out: Console, err: Console, arguments: argparse.Namespace, overrides:
     from deeplight_jax.sweeping.results import rows
 
     options = _options(arguments)
-    with deferred("ends once the config file is read; a second one ends it at once"):  # it may import JAX
+    with reading_config():
         sweep = load_sweep(arguments.config, overrides)
     data = open_prepared(sweep.config.data.dir, verify=sweep.config.data.verify)
     import_jax()

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from deeplight_jax.errors import ConfigError, DeeplightError
-from deeplight_jax.training.stopping import deferred, import_jax
+from deeplight_jax.training.stopping import import_jax, reading_config
 
 
 def add_train(commands: Any, out: Console, err: Console) -> None:
@@ -47,7 +47,7 @@ def _train(arguments: argparse.Namespace, overrides: list[str], out: Console, er
     from deeplight_jax.reporting.tables import results_table
 
     _check_hosts(arguments)
-    with deferred("ends once the config file is read; a second one ends it at once"):  # it may import JAX
+    with reading_config():
         config = load_config(arguments.config, overrides)
     alone = arguments.hosts is None  # several open their data once all are there to hear of a mistake
     data = open_prepared(config.data.dir, verify=config.data.verify) if alone else None

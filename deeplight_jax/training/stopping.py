@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -82,6 +82,11 @@ def held_back() -> Iterator[Stop]:
         yield stop
     if stop.signal is not None:
         raise Terminated
+
+
+def reading_config() -> AbstractContextManager[Stop]:
+    """`deferred`, for the code of a config file, which may import JAX (see `import_jax`)."""
+    return deferred("ends once the config file is read; a second one ends it at once")
 
 
 def import_jax() -> None:
